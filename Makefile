@@ -1,0 +1,53 @@
+# kalshi-streams. Needs python3 (3.11 or newer, with venv) and make; everything else comes from the locked packages.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench bench-sinks bench-fills soak chaos lock schemas clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## create .venv and install the locked dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "expected Python >= 3.11, was $$($(PYTHON) -V)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+run: $(STAMP) ## start everything with a simulated feed: books move, Ctrl-C stops
+	@$(BIN)/kalshi-streams up $(ARGS)
+
+test: $(STAMP) ## all tests, real engines included (under ten minutes)
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(STAMP) ## format, lint, types, layers, unit tests (under a minute)
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/codespell && $(BIN)/mypy && $(BIN)/python -m pytest -q -m "not engines and not long and not slow" tests
+
+bench: $(STAMP) ## the book job side by side with the peers, latency, restore, growth (about 20 minutes)
+	@$(BIN)/python -m bench
+
+bench-sinks: $(STAMP) ## rows/s of each sink beside the bare ceiling of its store
+	@$(BIN)/python -m bench sinks
+
+bench-fills: $(STAMP) ## the table of seen fills with 10 million ids (BENCH_FILLS_IDS): speed, disk, memory, restart
+	@$(BIN)/python -m bench fills
+
+chaos: $(STAMP) ## the long kill tests (BOUND: CHAOS_KILLS, default 200)
+	@$(BIN)/python -m pytest -m slow tests/chaos $(ARGS)
+
+soak: $(STAMP) ## run everything for SOAK_S seconds (default 1800) and watch memory, lag and commits
+	@$(BIN)/python -m bench soak
+
+schemas: $(STAMP) ## write docs/schemas/*.json from the record classes
+	@$(BIN)/python -m ops.schemas
+
+lock: $(STAMP) ## resolve requirements-dev.in into requirements.lock, with hashes
+	@$(BIN)/python -m ops.lock
+
+clean: ## remove the environment; data stays
+	@rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""One agent per file, verb_noun: load, compute, assign, send."""

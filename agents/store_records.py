@@ -1,0 +1,326 @@
+"""Agent store_records: every record of a sink's topics into its store, acknowledged after it is durable there.
+
+One writer per topic partition: a slow or absent store pauses its own partitions and nothing else. The sink itself is
+the truth about what it holds (`sinks.contract`); this module only feeds it in order, waits, and acknowledges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from faust.types import TP
+
+from domain.errors import BadInput, Fatal
+from schemas.codec import encode_record
+from schemas.dead_letters import dead_letter
+from schemas.registry import DLQ
+from sinks.contract import DeadLetterNote, Sink, SinkUnavailable, SourceBatch, SourceRecord
+from tables.crashpoints import reach
+from tables.kernel import Kernel
+
+log = logging.getLogger(__name__)
+
+#: Records kept for one partition before it is paused; it is resumed below half of it: bounds memory while a store is
+#: away.
+QUEUE_RECORDS_MAX = 50_000
+#: Backoff while a store is unavailable: full jitter up to this.
+BACKOFF_MAX_S = 5.0
+#: How often a sink that holds files open is asked whether one is due.
+TICK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A write starts at `records` queued ones or `wait_ms` after the first, whichever comes first; it takes at most
+    `records_max` (one run of records at least)."""
+
+    records: int
+    wait_ms: int
+    records_max: int
+
+
+@dataclass
+class PartitionFeed:
+    """What is queued for one topic partition, and what is written but not yet durable."""
+
+    tp: TP
+    queue: deque[Any] = field(default_factory=deque)
+    queued_records: int = 0
+    written: deque[tuple[int, Callable[[], Any]]] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    paused: bool = False
+    aligned: bool = False
+    next_offset: int = 0
+    unavailable: str | None = None
+    records_total: int = 0
+    writes_total: int = 0
+    retries_total: int = 0
+    write_last_s: float = 0.0
+    progress_s: float = field(default_factory=time.monotonic)
+    oldest_queued_ms: int | None = None
+
+
+class Companion(Protocol):
+    """Something that lives as long as the sink is started (ClickHouse's HTTP interface over its own handle)."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class SinkStage:
+    """The stage of one sink: feeds by topic partition while this worker owns them."""
+
+    def __init__(self, sink: Sink, kernel: Kernel, pace: Pace, companions: Sequence[Companion] = ()) -> None:
+        self.name = sink.name
+        self._companions = companions
+        self._started = False
+        self._starting = asyncio.Lock()
+        self.sink = sink
+        self.sources = sink.topics
+        self.feeds: dict[TP, PartitionFeed] = {}
+        self.dead_letters = 0
+        self._kernel = kernel
+        self._pace = pace
+        self._running: list[asyncio.Task[None]] = []
+        self._hurry = False
+        self._flushing = asyncio.Lock()
+
+    # --- life ---
+
+    async def _start(self, feed: PartitionFeed) -> None:
+        """Once, by the first writer: a store that is away when the worker starts is waited for like any other time."""
+        async with self._starting:
+            if self._started:
+                return
+            await self._retrying(feed, self._start_sink)
+            for companion in self._companions:
+                await companion.start()
+            self._started = True
+
+    async def _start_sink(self) -> None:
+        incarnations = getattr(self.sink, "incarnations", None)
+        if incarnations is not None:
+            incarnations.update(await self._kernel.incarnations())
+        expect = getattr(self.sink, "expect_incarnations", None)
+        if expect is not None:
+            expect(await self._kernel.incarnations())
+        await self.sink.start()
+
+    async def stop(self) -> None:
+        """Flush and close the store; after the last acknowledgement."""
+        self.revoke()
+        for companion in self._companions:
+            await companion.stop()
+        if self._started:
+            await self.sink.stop()
+
+    # --- rebalance ---
+
+    def assign(self, tps: set[TP]) -> None:
+        """Start a writer for each partition."""
+        self._hurry = False
+        for tp in sorted(tps - self.feeds.keys()):
+            feed = self.feeds[tp] = PartitionFeed(tp)
+            self._running.append(asyncio.create_task(self._guard(self._write_all(feed)), name=f"write {tp}"))
+        self._running.append(asyncio.create_task(self._guard(self._keep_ticking()), name=f"tick {self.name}"))
+
+    def revoke(self) -> None:
+        """Nothing is ours until the next assignment."""
+        for running in self._running:
+            running.cancel()
+        self._running.clear()
+        self.feeds.clear()
+
+    def hasten(self) -> None:
+        """A rebalance or the end waits: write what was taken, make it final, acknowledge."""
+        self._hurry = True
+        for feed in self.feeds.values():
+            feed.wake.set()
+        self._running.append(asyncio.ensure_future(self._guard(self._flush())))
+
+    async def _guard(self, work: Any) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._kernel.fail(f"sink {self.name}", error)
+
+    # --- input ---
+
+    async def consume(self, stream: Any) -> None:
+        """Queue each run of records for its partition's writer."""
+        async for event in stream.noack().events():
+            message = event.message
+            feed = self.feeds.get(message.tp)
+            if feed is None or self._hurry or not self._kernel.begin(message):
+                self._kernel.release(message)
+                continue
+            feed.queue.append(event)
+            feed.queued_records += len(event.value)
+            if feed.oldest_queued_ms is None:
+                feed.oldest_queued_ms = event.value[0].timestamp
+                feed.progress_s = max(feed.progress_s, time.monotonic()) if not feed.written else feed.progress_s
+            feed.wake.set()
+            if feed.queued_records > QUEUE_RECORDS_MAX and not feed.paused:
+                feed.paused = True
+                self._kernel.app.consumer.pause_partitions([message.tp])
+
+    async def _write_all(self, feed: PartitionFeed) -> None:
+        await self._start(feed)
+        expected = await self._retrying(feed, lambda: self.sink.assign(feed.tp.topic, feed.tp.partition))
+        feed.next_offset = expected or 0
+        while True:
+            await self._wait_for_batch(feed)
+            events, rows = self._take(feed)
+            if not events:
+                continue
+            if not feed.aligned:
+                await self._align(feed, rows[0].offset)
+            await self._write(feed, rows)
+            feed.written.extend((event.message.offset + 1, event.ack) for event in events)
+            self._acknowledge(feed)
+            if self._hurry:
+                await self._flush()
+
+    async def _wait_for_batch(self, feed: PartitionFeed) -> None:
+        while not feed.queue:
+            feed.wake.clear()
+            await feed.wake.wait()
+        deadline_s = time.monotonic() + self._pace.wait_ms / 1000
+        while feed.queued_records < self._pace.records and not self._hurry:
+            feed.wake.clear()
+            try:
+                await asyncio.wait_for(feed.wake.wait(), max(0.0, deadline_s - time.monotonic()))
+            except TimeoutError:
+                return
+
+    def _take(self, feed: PartitionFeed) -> tuple[list[Any], list[Any]]:
+        events: list[Any] = []
+        rows: list[Any] = []
+        while feed.queue and (not events or len(rows) + len(feed.queue[0].value) <= self._pace.records_max):
+            event = feed.queue.popleft()
+            events.append(event)
+            rows += event.value
+        feed.queued_records -= len(rows)
+        feed.oldest_queued_ms = feed.queue[0].value[0].timestamp if feed.queue else None
+        if feed.paused and feed.queued_records < QUEUE_RECORDS_MAX // 2:
+            feed.paused = False
+            self._kernel.app.consumer.resume_partitions([feed.tp])
+        return events, rows
+
+    async def _align(self, feed: PartitionFeed, first: int) -> None:
+        """The first batch must begin where the store ends, unless the log begins later (the sink records that)."""
+        feed.aligned = True
+        topic, partition = feed.tp.topic, feed.tp.partition
+        if first <= feed.next_offset or await self._kernel.log_start(topic, partition) > feed.next_offset:
+            return
+        if self._kernel.committed(topic, partition) > feed.next_offset:
+            await self._kernel.rewind(topic, partition, feed.next_offset)
+            raise Fatal(
+                f"{topic}-{partition}: the commit was ahead of {self.name}, which ends at {feed.next_offset}; "
+                f"the commit was set back, the next start replays from there"
+            )
+
+    async def _write(self, feed: PartitionFeed, rows: list[Any]) -> None:
+        records = [SourceRecord(row.offset, row.key, row.value, row.timestamp or 0) for row in rows]
+        batch = SourceBatch(feed.tp.topic, feed.tp.partition, records, records[-1].offset + 1)
+        started_s = time.monotonic()
+        reach("sink.before_write")
+        notes = await self._retrying(feed, lambda: self.sink.write(batch))
+        reach("sink.after_write")
+        await self._send_dead_letters(feed, notes)
+        now_s = time.monotonic()
+        feed.next_offset = batch.next_offset
+        feed.records_total += len(rows)
+        feed.writes_total += 1
+        feed.write_last_s, feed.progress_s = now_s - started_s, now_s
+
+    async def _retrying(self, feed: PartitionFeed, call: Callable[[], Any]) -> Any:
+        """Until the store answers: full jitter, bounded, readiness says why. Everything else is our bug and ends us."""
+        backoff_s = 0.1
+        while True:
+            try:
+                result = await call()
+            except SinkUnavailable as away:
+                if feed.unavailable is None:
+                    log.error("%s: unavailable for %s: %s", self.name, feed.tp, away)
+                feed.unavailable = str(away)
+                feed.retries_total += 1
+                await asyncio.sleep(random.uniform(0, backoff_s))  # noqa: S311 - jitter, not a secret
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+                continue
+            if feed.unavailable is not None:
+                log.warning("%s: available again for %s", self.name, feed.tp)
+                feed.unavailable = None
+            return result
+
+    async def _send_dead_letters(self, feed: PartitionFeed, notes: list[DeadLetterNote]) -> None:
+        if not notes:
+            return
+        outbox = self._kernel.outbox(DLQ.name, feed.tp.partition)
+        rows: list[tuple[bytes | None, bytes | None]] = []
+        for note in notes:
+            wrong = BadInput(note.reason, note.detail)
+            row = _Row(note.record)
+            letter = dead_letter(f"sink_{self.name}", feed.tp.topic, feed.tp.partition, row, None, wrong)
+            letter.idempotency_key = f"{letter.idempotency_key}:{self.name}"
+            rows.append((note.record.key, encode_record(letter)))
+        outbox.put(rows)
+        await outbox.wait_acked(len(rows))
+        self.dead_letters += len(notes)
+
+    # --- output ---
+
+    def _acknowledge(self, feed: PartitionFeed) -> None:
+        durable = self.sink.durable_next_offset(feed.tp.topic, feed.tp.partition)
+        while feed.written and durable is not None and feed.written[0][0] <= durable:
+            _, acknowledge = feed.written.popleft()
+            acknowledge()
+            feed.progress_s = time.monotonic()
+
+    async def _flush(self) -> None:
+        async with self._flushing:
+            if not self._started:
+                return
+            try:
+                await self.sink.flush()
+            except SinkUnavailable as away:
+                log.error("%s: could not flush: %s", self.name, away)
+            for feed in self.feeds.values():
+                self._acknowledge(feed)
+
+    async def _keep_ticking(self) -> None:
+        tick = getattr(self.sink, "tick", None)
+        while tick is not None:
+            await asyncio.sleep(TICK_S)
+            if not self._started:
+                continue
+            async with self._flushing:
+                try:
+                    await tick()
+                except SinkUnavailable as away:
+                    log.error("%s: %s", self.name, away)
+            for feed in self.feeds.values():
+                self._acknowledge(feed)
+
+    def oldest_pending_s(self) -> float:
+        """Seconds since the partition that waits longest made progress."""
+        now = time.monotonic()
+        waiting = [now - f.progress_s for f in self.feeds.values() if (f.queue or f.written) and f.unavailable is None]
+        return max(waiting, default=0.0)
+
+
+class _Row:
+    """A SourceRecord in the shape that dead letters are made from."""
+
+    def __init__(self, record: SourceRecord) -> None:
+        self.offset, self.key, self.value, self.timestamp = record.offset, record.key, record.value, record.timestamp_ms

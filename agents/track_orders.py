@@ -1,0 +1,130 @@
+"""account.order_reports -> table open_orders, execution.order_states: what rests, from the venue's reports.
+
+Push and poll tell the same in any order; the state is a maximum (`domain.orders`). What rests in a market is counted
+from its live orders at each change, never rolled forward.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from domain.errors import BadInput
+from domain.fills import watermark_ms
+from domain.orders import LIVE, KnownOrder, apply_report, open_inventory
+from schemas.account_build import order_record_parts
+from schemas.account_records import OrderReport, OrderState
+from schemas.codec import decode_many, encode_record
+from schemas.dead_letters import dead_letter
+from schemas.records import Cause
+from schemas.registry import DLQ, ORDER_REPORTS, ORDER_STATES, decoder
+from tables.open_orders import (
+    ORDER,
+    WATERMARK_KEY,
+    MarketOrders,
+    OrderValue,
+    clock_of,
+    heard_ms_of,
+    is_expired,
+    live_orders,
+    market_key,
+    market_of,
+    order_key,
+    order_of,
+)
+from tables.retention import Clock, sweep
+from tables.task import Outputs, Task
+
+log = logging.getLogger(__name__)
+SOURCE = "track_orders"
+_decoder = decoder(ORDER_REPORTS)
+
+
+class OrderFold:
+    """The fold of one process, with its counters (read at scrape time). Orders are kept as long as fills."""
+
+    def __init__(self, retention_ms: int) -> None:
+        self.retention_ms = retention_ms
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, task: Task[OrderValue], topic: str, rows: list[Any]) -> Outputs:
+        """Fold a run of reports; the orders that changed, in order."""
+        outputs: Outputs = {ORDER_STATES.name: []}
+        clock = clock_of(task.table)
+        for row, record in zip(rows, decode_many(_decoder, [row.value for row in rows]), strict=True):
+            if isinstance(record, BadInput) or row.key is None:
+                wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
+                self._dead_letter(task, row, wrong, outputs)
+                continue
+            clock = self._fold(task, clock, row, record, outputs)
+        horizon_ms = clock.newest_ms - self.retention_ms
+        clock = sweep(task.table, clock, lambda _, value: is_expired(value, horizon_ms), ORDER)
+        task.table.put(WATERMARK_KEY, clock)
+        self.counts["records"] += len(rows)
+        return outputs
+
+    def _fold(self, task: Task[OrderValue], clock: Clock, row: Any, record: OrderReport, outputs: Outputs) -> Clock:
+        table, report = task.table, record.payload
+        heard_ms = heard_ms_of(report)
+        clock = replace(clock, newest_ms=watermark_ms(clock.newest_ms, heard_ms or 0, record.ts_ingest))
+        known = order_of(table, report.order_id)
+        if known is None and report.status not in LIVE and (heard_ms or 0) < clock.newest_ms - self.retention_ms:
+            # Ended before the horizon: it may have been forgotten, and is not begun again.
+            self.counts["too_old"] += 1
+            return clock
+        step = apply_report(known, report)
+        self.counts[step.move] += 1
+        if step.move == "impossible":
+            log.warning(
+                json.dumps({"event": "order_impossible", "market_ticker": report.market_ticker, "detail": step.detail})
+            )
+        changed = known is None or step.move == "changed"
+        if changed:
+            table.put(order_key(report.order_id), step.order)
+        market = self._listed(task, step.order, record)
+        if changed:
+            outputs[ORDER_STATES.name].append((row.key, _encode(task, step.order, market, row.offset, record)))
+        return replace(clock, entries=clock.entries + (known is None))
+
+    def _listed(self, task: Task[OrderValue], order: KnownOrder, record: OrderReport) -> MarketOrders:
+        """The market's list, holding the order exactly when it rests: also after a checkpoint cut short, which may
+        have left the order without the list. Its time counts repeated reports too, for the same reason."""
+        market = market_of(task.table, order.market_ticker)
+        live, ts_ms = market.live, record.ts_event if record.ts_event is not None else record.ts_ingest
+        if order.status in LIVE and order.order_id not in live:
+            live = tuple(sorted((*live, order.order_id)))
+        elif order.status not in LIVE and order.order_id in live:
+            live = tuple(order_id for order_id in live if order_id != order.order_id)
+        if live is not market.live or ts_ms > market.ts_event_ms:
+            market = replace(market, live=live, ts_event_ms=max(ts_ms, market.ts_event_ms))
+            task.table.put(market_key(order.market_ticker), market)
+        return market
+
+    def _dead_letter(self, task: Task[OrderValue], row: Any, wrong: BadInput, outputs: Outputs) -> None:
+        self.counts["dead_letters"] += 1
+        letter = dead_letter(SOURCE, ORDER_REPORTS.name, task.partition, row, None, wrong)
+        outputs.setdefault(DLQ.name, []).append((row.key, encode_record(letter)))
+
+    def on_hole(self, task: Task[OrderValue], topic: str, start: int, end: int) -> Outputs:
+        """Reports were deleted before they were read (the topic is kept for ever: somebody did it). Polling says what
+        rests again within its interval."""
+        self.counts["reports_lost_to_holes"] += end - start
+        log.error(json.dumps({"event": "order_reports_lost", "partition": task.partition, "from": start, "to": end}))
+        return {}
+
+
+def _encode(task: Task[OrderValue], order: KnownOrder, market: MarketOrders, offset: int, record: OrderReport) -> bytes:
+    key, payload = order_record_parts(order, open_inventory(live_orders(task.table, market)))
+    return encode_record(
+        OrderState(
+            ts_event=market.ts_event_ms,
+            ts_ingest=record.ts_ingest,
+            source=SOURCE,
+            idempotency_key=key,
+            cause=Cause(ORDER_REPORTS.name, task.partition, offset, 0),
+            payload=payload,
+        )
+    )

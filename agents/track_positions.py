@@ -1,0 +1,167 @@
+"""execution.fills, account.position_reports -> table positions, execution.positions: our position, from fills alone.
+
+Opening, settlements, corrections and the venue's own word come beside the fills. What is held in the end does not
+depend on how the two inputs interleave; only the number of revisions on the way does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from typing import Any
+
+from domain.errors import BadInput
+from domain.position_ledger import (
+    PositionState,
+    Step,
+    apply_correction,
+    apply_fill,
+    apply_opening,
+    apply_settlement,
+    apply_venue_report,
+)
+from domain.positions import Entry, Opening, Settlement
+from schemas import account_records as a
+from schemas.account_build import change_of, position_record_parts
+from schemas.codec import decode_many, encode_record
+from schemas.dead_letters import dead_letter
+from schemas.records import Cause, Record
+from schemas.registry import DLQ, FILLS, POSITION_REPORTS, POSITIONS, decoder
+from tables.positions import MarketPosition
+from tables.task import Outputs, Task
+
+log = logging.getLogger(__name__)
+SOURCE = "track_positions"
+SOURCES = (FILLS.name, POSITION_REPORTS.name)
+#: Three polls of the account: a difference that outlasts them is no matter of timing.
+DRIFT_ALARM_MS = 30_000
+_decoders = {FILLS.name: decoder(FILLS), POSITION_REPORTS.name: decoder(POSITION_REPORTS)}
+
+
+class PositionFold:
+    """The fold of one process, with its counters (read at scrape time)."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, task: Task[MarketPosition], topic: str, rows: list[Any]) -> Outputs:
+        """Fold a run of records of one of the two inputs; the positions that changed, in order."""
+        outputs: Outputs = {POSITIONS.name: []}
+        for row, record in zip(rows, decode_many(_decoders[topic], [row.value for row in rows]), strict=True):
+            if isinstance(record, BadInput) or row.key is None:
+                wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
+                self._dead_letter(task, topic, row, wrong, outputs)
+                continue
+            self._fold(task, topic, row, record, outputs)
+        self.counts["records"] += len(rows)
+        self.counts["positions"] += len(outputs[POSITIONS.name])
+        return outputs
+
+    def _fold(self, task: Task[MarketPosition], topic: str, row: Any, record: Record, outputs: Outputs) -> None:
+        position = task.table.get(row.key)
+        if position is None:
+            position = MarketPosition(PositionState(record.payload.market_ticker))  # type: ignore[attr-defined]
+        if topic == FILLS.name:
+            if _came_before(position, record.cause):
+                self.counts["repeats"] += 1
+                return
+            step = self._fill(position, record)
+        else:
+            step = self._report(position, record)
+        before = position.state
+        position.assign(step)
+        task.table.put(row.key, position)
+        self._watch(before, position.state)
+        if step.changed:
+            cause = Cause(topic, task.partition, row.offset, 0)
+            outputs[POSITIONS.name].append((row.key, _encode(position, record, cause)))
+
+    def _fill(self, position: MarketPosition, record: Any) -> Step:
+        change = change_of(record.payload)
+        self.counts["fills" if change.previous is None else "amendments"] += 1
+        return apply_fill(position.state, position.chunks.__getitem__, change.fill, change.previous)
+
+    def _report(self, position: MarketPosition, record: Any) -> Step:
+        state, lookup, payload = position.state, position.chunks.__getitem__, record.payload
+        if isinstance(record, a.PositionReport):
+            return apply_venue_report(state, payload.position_e2, payload.as_of_ms)
+        if isinstance(record, a.OpeningPosition):
+            opening = Opening(
+                payload.position_e2, payload.cost_e6, payload.realized_pnl_e6, payload.fees_e6, payload.as_of_ms
+            )
+            return apply_opening(state, lookup, opening)
+        if isinstance(record, a.SettlementReport):
+            settlement = Settlement(payload.value_e4, payload.revenue_e6, payload.settled_ts_ms)
+            return apply_settlement(state, settlement)
+        if payload.correction_id in position.corrections:
+            return Step(state, changed=False)
+        position.corrections = (*position.corrections, payload.correction_id)
+        return apply_correction(state, lookup, _correction(payload))
+
+    def _watch(self, before: PositionState, after: PositionState) -> None:
+        """An alarm, once, for a difference to the venue's own that lasts: fills and positions travel apart, so they
+        differ for a moment at every trade."""
+        if after.settlement is not None and before.settlement is None:
+            self.counts["settlements"] += 1
+        if _drift_ms(before) < DRIFT_ALARM_MS <= _drift_ms(after) and after.venue is not None:
+            self.counts["drift_alarms"] += 1
+            event = {"event": "position_drift", "market_ticker": after.market_ticker, "ours_e2": after.fold.count_e2}
+            log.error(json.dumps(event | {"venue_e2": after.venue.position_e2, "since_ms": after.venue.drift_since_ms}))
+
+    def _dead_letter(self, task: Task[MarketPosition], topic: str, row: Any, wrong: BadInput, outputs: Outputs) -> None:
+        self.counts["dead_letters"] += 1
+        letter = dead_letter(SOURCE, topic, task.partition, row, None, wrong)
+        outputs.setdefault(DLQ.name, []).append((row.key, encode_record(letter)))
+
+    def on_hole(self, task: Task[MarketPosition], topic: str, start: int, end: int) -> Outputs:
+        """Fills or reports were deleted before they were read (both topics are kept for ever: somebody did it). The
+        positions of this partition lack them: the comparison with the venue's own will show where."""
+        self.counts["records_lost_to_holes"] += end - start
+        event = {"event": "position_records_lost", "topic": topic, "partition": task.partition}
+        log.error(json.dumps(event | {"from": start, "to": end}))
+        return {}
+
+
+def _came_before(position: MarketPosition, cause: Cause | None) -> bool:
+    """Whether its writer was killed and published this fill again. Judged per market, not by the partition's mark
+    (`Task.repeats`): after a checkpoint cut short a market may include a fill that the mark does not know of."""
+    if cause is None:
+        return False
+    if (cause.offset, cause.n) <= position.folded:
+        return True
+    position.folded = (cause.offset, cause.n)
+    return False
+
+
+def _drift_ms(state: PositionState) -> int:
+    """How long ours and the venue's have differed, as of the venue's last word."""
+    venue = state.venue
+    return 0 if venue is None or venue.drift_since_ms is None else venue.as_of_ms - venue.drift_since_ms
+
+
+def _correction(payload: a.PositionCorrectionPayload) -> Entry:
+    return Entry(
+        payload.ts_ms,
+        f"correction-{payload.correction_id}",
+        payload.signed_count_e2,
+        payload.yes_price_e4,
+        "correction",
+        payload.fees_e6,
+    )
+
+
+def _encode(position: MarketPosition, record: Record, cause: Cause) -> bytes:
+    ts_ms = record.ts_event if record.ts_event is not None else record.ts_ingest
+    position.ts_event_ms = max(position.ts_event_ms, ts_ms)
+    key, payload = position_record_parts(position.state)
+    return encode_record(
+        a.Position(
+            ts_event=position.ts_event_ms,
+            ts_ingest=record.ts_ingest,
+            source=SOURCE,
+            idempotency_key=key,
+            cause=cause,
+            payload=payload,
+        )
+    )

@@ -1,0 +1,107 @@
+"""Health by progress: alive, ready and why not, and the end of a process that stands still while input flows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from faust.types import TP
+
+from domain.errors import Fatal
+
+log = logging.getLogger(__name__)
+
+#: How often progress is looked at.
+WATCH_S = 2.0
+#: Lag in records up to which a worker counts as caught up (readiness).
+LAG_RECORDS_MAX = 100_000
+
+
+def batched_tps(app: Any) -> list[TP]:
+    """The partitions of our stages that this worker owns now."""
+    sources = {topic for stage in app.stages for topic in stage.sources}
+    try:
+        return sorted(tp for tp in app.consumer.assignment() if tp.topic in sources)
+    except Exception:
+        # Before its first start the consumer has no assignment to tell; that is no error of ours.
+        return []
+
+
+def lags(app: Any) -> dict[str, dict[str, int | None]]:
+    """Per partition: what the group has committed, where the log ends, and the difference in records."""
+    rows: dict[str, dict[str, int | None]] = {}
+    for tp in batched_tps(app):
+        committed = app.consumer._committed_offset.get(tp)
+        end = app.consumer.highwater(tp)
+        lag = None if end is None else max(0, end - (committed or 0))
+        rows[f"{tp.topic}-{tp.partition}"] = {"committed": committed, "log_end": end, "lag_records": lag}
+    return rows
+
+
+def not_ready_reasons(app: Any) -> list[str]:
+    """Why this worker is not ready; empty when it is."""
+    reasons: list[str] = []
+    if app.rebalancing:
+        reasons.append("rebalancing")
+    owned = batched_tps(app)
+    if not owned:
+        reasons.append("no partitions assigned yet")
+    for stage in app.stages:
+        reasons += _stage_reasons(stage, app.kernel.settings.send_stall_s)
+    for name, row in lags(app).items():
+        if (row["lag_records"] or 0) > LAG_RECORDS_MAX:
+            reasons.append(f"{name}: lag of {row['lag_records']} records, expected at most {LAG_RECORDS_MAX}")
+    return reasons
+
+
+def _stage_reasons(stage: Any, send_stall_s: int) -> list[str]:
+    reasons = []
+    for job in getattr(stage, "restoring", []):
+        left = "" if job.remaining_s is None else f", about {job.remaining_s:.0f} s left"
+        reasons.append(
+            f"restoring {stage.table.name}-{job.partition}: {job.records} records, {job.percent:.0f} %{left}"
+        )
+    for task in getattr(stage, "tasks", {}).values():
+        if task.pending and time.monotonic() - task.progress_s > send_stall_s:
+            reasons.append(
+                f"{stage.name}-{task.partition}: no checkpoint for {time.monotonic() - task.progress_s:.0f} s"
+            )
+    for feed in getattr(stage, "feeds", {}).values():
+        if feed.unavailable:
+            reasons.append(f"{stage.name}: {feed.tp.topic}-{feed.tp.partition}: {feed.unavailable}")
+    return reasons
+
+
+async def watch_progress(app: Any) -> None:
+    """End the process when nothing advances although work waits and the outside world answers."""
+    bound_s = app.kernel.settings.commit_stall_s
+    committed: dict[TP, tuple[int, float]] = {}
+    while not app.should_stop:
+        await asyncio.sleep(WATCH_S)
+        for stage in app.stages:
+            # Rows that the broker does not take are the outside world's fault: not ready, but alive.
+            waiting = any(task.waiting for task in getattr(stage, "tasks", {}).values())
+            if not waiting and stage.oldest_pending_s() > _bound_s(stage, bound_s):
+                app.kernel.fail(
+                    f"stage {stage.name}", Fatal(f"expected progress within {_bound_s(stage, bound_s)} s, was none")
+                )
+        _watch_commits(app, committed, bound_s)
+
+
+def _bound_s(stage: Any, bound_s: int) -> float:
+    """Parquet acknowledges at rotation: its bound lies above the rotation age."""
+    rotation = getattr(getattr(stage, "sink", None), "rotation", None)
+    return bound_s + (rotation.age_s if rotation is not None else 0.0)
+
+
+def _watch_commits(app: Any, seen: dict[TP, tuple[int, float]], bound_s: int) -> None:
+    now = time.monotonic()
+    for tp in batched_tps(app):
+        in_flight = app.consumer._in_flight.get(tp)
+        offset = app.consumer._committed_offset.get(tp) or 0
+        if not in_flight or not in_flight[0].acked or seen.get(tp, (None, 0))[0] != offset:
+            seen[tp] = (offset, now)
+        elif now - seen[tp][1] > bound_s:
+            app.kernel.fail("commit", Fatal(f"{tp}: acknowledged batches were not committed for {bound_s} s"))

@@ -1,0 +1,165 @@
+"""The HTTP contract (design section 4): health, readiness, metrics, lag, books and best bid/offer.
+
+Answers come from live state and say at which offset it stands. A book that another worker owns is asked for there.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from faust.web import Request, Response, View
+from prometheus_client import generate_latest
+
+from app.feed_status import FeedStatus
+from app.health import lags, not_ready_reasons
+from app.metrics import registry_of
+from app.settings import Settings
+from domain.units import DOLLAR_E4, contracts_text, dollars_text
+from schemas.registry import BOOK_UPDATES
+from tables.order_books import BookState, is_removed
+from tables.standby import readiness
+
+STALE = "stale"
+
+
+def add_common(app: Any) -> None:
+    """`/healthz`, `/readyz`, `/metrics`, `/lag`: every worker has them."""
+    registry = registry_of(app)
+
+    @app.page("/healthz", name="healthz")
+    async def healthz(self: View, request: Request) -> Response:
+        return self.json({"alive": True})
+
+    @app.page("/readyz", name="readyz")
+    async def readyz(self: View, request: Request) -> Response:
+        reasons = not_ready_reasons(app)
+        body = {"ready": not reasons, "reasons": reasons, "positions": positions(app), "restored": restored(app)}
+        body["standby"] = readiness(app.stages)
+        return self.json(body, status=200 if not reasons else 503)
+
+    @app.page("/metrics", name="metrics")
+    async def metrics(self: View, request: Request) -> Response:
+        return self.bytes(generate_latest(registry), content_type="text/plain; version=0.0.4")
+
+    @app.page("/lag", name="lag")
+    async def lag(self: View, request: Request) -> Response:
+        return self.json(lag_rows(app))
+
+
+def positions(app: Any) -> dict[str, int]:
+    """Next source offset of each owned partition."""
+    rows: dict[str, int] = {}
+    for stage in app.stages:
+        for task in getattr(stage, "tasks", {}).values():
+            rows |= {f"{topic}-{task.partition}": at for topic, at in zip(task.sources, task.vector, strict=True)}
+        for feed in getattr(stage, "feeds", {}).values():
+            rows[f"{feed.tp.topic}-{feed.tp.partition}"] = feed.next_offset
+    return rows
+
+
+def restored(app: Any) -> dict[str, dict[str, float]]:
+    """What the restores of this assignment did."""
+    return {
+        f"{stage.table.name}-{p}": {
+            "records": job.records,
+            "percent": round(job.percent, 1),
+            "seconds": round(max(0.0, (job.finished_s or time.monotonic()) - job.started_s), 3),
+        }
+        for stage in app.stages
+        for p, job in getattr(stage, "restores", {}).items()
+    }
+
+
+def lag_rows(app: Any) -> dict[str, Any]:
+    """`/lag`: records and seconds behind, and which store is away."""
+    rows: dict[str, Any] = lags(app)
+    now_ms = time.time_ns() // 1_000_000
+    for stage in app.stages:
+        for feed in getattr(stage, "feeds", {}).values():
+            row = rows.setdefault(f"{feed.tp.topic}-{feed.tp.partition}", {})
+            oldest_ms = feed.oldest_queued_ms
+            row["queued_records"] = feed.queued_records
+            row["lag_s"] = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1_000
+            row["unavailable"] = feed.unavailable
+    return rows
+
+
+def add_books(app: Any, stage: Any, conf: Settings) -> None:
+    """`/books/{ticker}` and `/bbo`."""
+    feed = FeedStatus(app, conf)
+
+    @app.page("/books/{ticker}", name="book")
+    async def book(self: View, request: Request, ticker: str) -> Response:
+        owner = await elsewhere(app, stage, self, request, ticker, f"/books/{ticker}")
+        if owner is not None:
+            return owner
+        partition = app.consumer.key_partition(BOOK_UPDATES.name, ticker.encode())
+        found = stage.state(partition, ticker.encode())
+        if found is None:
+            return self.json({"error": f"partition {partition} of {ticker} is being restored"}, status=503)
+        state, offset = found
+        if state is None or is_removed(state):
+            return self.json({"error": f"no book of {ticker}"}, status=404)
+        return self.json(_book(state, offset, *feed.of(partition)))
+
+    @app.page("/bbo", name="bbo")
+    async def bbo(self: View, request: Request) -> Response:
+        wanted = [t for t in request.query.get("tickers", "").split(",") if t]
+        rows = []
+        for task in stage.tasks.values():
+            if not task.restored:
+                continue
+            age = feed.of(task.partition)
+            states = (task.table.get(t.encode()) for t in wanted) if wanted else list(task.table.residents.values())
+            rows += [_bbo(s, task.vector[0], *age) for s in states if s is not None and not is_removed(s)]
+        return self.json(sorted(rows, key=lambda row: row["market_ticker"]))
+
+
+async def elsewhere(app: Any, stage: Any, view: View, request: Request, ticker: str, path: str) -> Response | None:
+    """The answer of the worker that owns the ticker, if that is not us (Faust's assignor knows the owners)."""
+    source = stage.sources[0]
+    partition = app.consumer.key_partition(source, ticker.encode())
+    if partition in stage.tasks or request.query.get("routed"):
+        return None
+    for url, topics in app.assignor.external_topics_metadata().items():
+        if partition in topics.get(source, ()) and url != str(app.conf.canonical_url):
+            async with app.http_client.get(f"{str(url).rstrip('/')}{path}?routed=1") as answer:
+                return view.bytes(await answer.read(), content_type="application/json", status=answer.status)
+    return None
+
+
+def _head(state: BookState, offset: int, feed_age_ms: int | None, feed_live: bool) -> dict[str, Any]:
+    now_ms = time.time_ns() // 1_000_000
+    return {
+        "market_ticker": state.ticker,
+        # Judged at read time: a dead producer cannot say that its books are stale.
+        "status": state.status if feed_live else STALE,
+        "session_id": state.session_id,
+        "seq": state.seq if state.seq >= 0 else None,
+        "ts_ms": state.ts_event_ms,
+        "age_ms": max(0, now_ms - state.ts_ingest_ms),
+        "feed_age_ms": feed_age_ms,
+        "offset": offset,
+    }
+
+
+def _book(state: BookState, offset: int, feed_age_ms: int | None, feed_live: bool) -> dict[str, Any]:
+    return _head(state, offset, feed_age_ms, feed_live) | {
+        side: [[dollars_text(p), contracts_text(levels[p])] for p in sorted(levels, reverse=True)]
+        for side, levels in (("yes", state.yes), ("no", state.no))
+    }
+
+
+def _bbo(state: BookState, offset: int, feed_age_ms: int | None, feed_live: bool) -> dict[str, Any]:
+    _, yes_e4, yes_e2, no_e4, no_e2 = state.top()
+    row = _head(state, offset, feed_age_ms, feed_live)
+    for name, price_e4, size_e2 in (
+        ("yes_bb", yes_e4, yes_e2),
+        ("yes_ba", no_e4 and DOLLAR_E4 - no_e4, no_e2),
+        ("no_bb", no_e4, no_e2),
+        ("no_ba", yes_e4 and DOLLAR_E4 - yes_e4, yes_e2),
+    ):
+        row[f"{name}_px"] = dollars_text(price_e4) if price_e4 else None
+        row[f"{name}_sz"] = contracts_text(size_e2) if price_e4 else None
+    return row

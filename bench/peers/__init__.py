@@ -1,0 +1,1 @@
+"""The jobs that are measured. Each does the same work: `bench/README.md` says what that is."""

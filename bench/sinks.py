@@ -1,0 +1,182 @@
+"""`python -m bench sinks`: rows/s of each sink beside the bare ceiling of its store, on the same rows in the same run.
+
+A sink is driven as its agent drives it (`assign`, `write` batch by batch, `flush`), from records in memory. The ceiling
+takes the very rows that the sink stored: `COPY` into tables with the same columns and indexes, `insert_arrow` into a
+table like the sink's, one `pyarrow` write of the same table.
+"""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.settings import Settings, load_settings
+from bench.environment import WORK, say
+from bench.input import Feed
+from bench.peers.python_book import fold
+from ops.engines.postgres import PostgresEngine
+from ops.migrate import migrate_clickhouse, migrate_postgres
+from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES
+from sinks.clickhouse.partition import EVENTS
+from sinks.clickhouse.sink import ClickHouseSink
+from sinks.contract import Sink, SourceBatch, SourceRecord
+from sinks.parquet.sink import ParquetSink
+from sinks.postgres.sink import PostgresSink
+
+RECORDS = int(os.environ.get("BENCH_SINK_RECORDS", "300000"))
+MARKETS = 500
+BATCH_RECORDS = 10_000
+POSTGRES_BATCH_RECORDS = 1_000  # as the agent's pace starts with
+ROWS_THAT_MATTER = 1_000  # smaller tables (offsets, migrations) are no ceiling
+TARGETS = {"postgres": (0.5, 0.5), "clickhouse": (0.7, 0.7), "parquet": (0.7, 0.7)}
+INCARNATION = "bench"
+
+
+def records() -> tuple[list[SourceRecord], list[SourceRecord]]:
+    """Book updates, and the quotes that follow from them."""
+    updates: list[SourceRecord] = []
+    quotes: list[SourceRecord] = []
+    stored: dict[str, bytes] = {}
+    now_ms = time.time_ns() // 1_000_000
+    for offset, (ticker, value) in enumerate(Feed(RECORDS, MARKETS)):
+        updates.append(SourceRecord(offset, ticker.encode(), value, now_ms))
+        state, quote = fold(stored.get(ticker), value, BOOK_UPDATES.name, 0, offset)
+        if state is not None:
+            stored[ticker] = state
+        if quote is not None:
+            quotes.append(SourceRecord(len(quotes), ticker.encode(), quote, now_ms))
+    return updates, quotes
+
+
+async def drive(sink: Sink, topic: str, rows: list[SourceRecord], batch: int) -> float:
+    """Seconds from the first write to everything final."""
+    await sink.assign(topic, 0)
+    began = time.monotonic()
+    for first in range(0, len(rows), batch):
+        part = rows[first : first + batch]
+        refused = await sink.write(SourceBatch(topic, 0, part, part[-1].offset + 1))
+        if refused:
+            raise RuntimeError(f"{sink.name}: refused {refused[0].reason}: {refused[0].detail}")
+    await sink.flush()
+    return time.monotonic() - began
+
+
+async def postgres(folder: Path, quotes: list[SourceRecord]) -> dict[str, Any]:
+    """Quotes to Postgres, and `COPY` of what came of them."""
+    engine = PostgresEngine(folder / "postgres")
+    await asyncio.to_thread(engine.start)
+    try:
+        migrate_postgres(engine.dsn)
+        sink = PostgresSink.from_settings(_settings(folder, pg_dsn=engine.dsn))
+        sink.expect_incarnations({QUOTE_UPDATES.name: INCARNATION})
+        await sink.start()
+        seconds = await drive(sink, QUOTE_UPDATES.name, quotes, POSTGRES_BATCH_RECORDS)
+        await sink.stop()
+        rows, copied_s = await asyncio.to_thread(_copy_again, engine.dsn)
+    finally:
+        await asyncio.to_thread(engine.stop)
+    return _row("postgres", len(quotes), seconds, rows, copied_s)
+
+
+def _copy_again(dsn: str) -> tuple[int, float]:
+    """COPY the rows of each big table into one like it; (rows, seconds of the copies in)."""
+    import psycopg
+    from psycopg import sql
+
+    find = """select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+              where c.relkind in ('r', 'p') and not c.relispartition
+              and n.nspname not in ('pg_catalog', 'information_schema')"""
+    total, seconds = 0, 0.0
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for schema, name in connection.execute(find).fetchall():
+            table = sql.Identifier(schema, name)
+            counted = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+            rows = int(counted[0]) if counted else 0
+            if rows < ROWS_THAT_MATTER:
+                continue
+            twin = sql.Identifier(f"ceiling_{name}")
+            connection.execute(sql.SQL("create table {} (like {} including all)").format(twin, table))
+            with connection.cursor() as cursor:
+                with cursor.copy(sql.SQL("copy (select * from {}) to stdout (format binary)").format(table)) as out:
+                    data = [bytes(block) for block in out]
+                began = time.monotonic()
+                with cursor.copy(sql.SQL("copy {} from stdin (format binary)").format(twin)) as into:
+                    for block in data:
+                        into.write(block)
+            seconds += time.monotonic() - began
+            total += rows
+    return total, seconds
+
+
+async def clickhouse(folder: Path, updates: list[SourceRecord]) -> dict[str, Any]:
+    """Book updates to ClickHouse (chDB), and one `insert_arrow` of the table they made."""
+    sink = ClickHouseSink.from_settings(_settings(folder), migrate_clickhouse)
+    sink.incarnations = {BOOK_UPDATES.name: INCARNATION}
+    await sink.start()
+    seconds = await drive(sink, BOOK_UPDATES.name, updates, BATCH_RECORDS)
+    client = sink.store.client
+    name = f"{sink.store.database}.{EVENTS}"
+    table = await asyncio.to_thread(client.query_arrow, f"select * from {name}")
+    client.command(f"create table {sink.store.database}.ceiling as {name}")
+    began = time.monotonic()
+    await asyncio.to_thread(client.insert_arrow, f"{sink.store.database}.ceiling", table)
+    inserted_s = time.monotonic() - began
+    await sink.stop()
+    return _row("clickhouse", len(updates), seconds, table.num_rows, inserted_s)
+
+
+async def parquet(folder: Path, updates: list[SourceRecord]) -> dict[str, Any]:
+    """Book updates to Parquet files, and pyarrow writing the same table once."""
+    import pyarrow.parquet as pq
+
+    sink = ParquetSink.from_settings(_settings(folder))
+    await sink.start()
+    seconds = await drive(sink, BOOK_UPDATES.name, updates, BATCH_RECORDS)
+    await sink.stop()
+    found = sorted(sink.root.rglob("*.parquet"))
+    compression = pq.ParquetFile(found[0]).metadata.row_group(0).column(0).compression.lower()
+    tables = [pq.ParquetFile(path).read() for path in found]
+    began = time.monotonic()
+    for number, table in enumerate(tables):
+        pq.write_table(table, folder / f"ceiling-{number}.parquet", compression=compression)
+    return _row("parquet", len(updates), seconds, sum(t.num_rows for t in tables), time.monotonic() - began)
+
+
+def _settings(folder: Path, **more: Any) -> Settings:
+    return load_settings(_env_file=None, data_dir=folder, **more)
+
+
+def _row(name: str, records: int, seconds: float, ceiling_rows: int, ceiling_s: float) -> dict[str, Any]:
+    rate, ceiling = records / seconds, ceiling_rows / ceiling_s
+    return {
+        "sink": name,
+        "records": records,
+        "records_per_s": round(rate),
+        "ceiling_rows": ceiling_rows,
+        "ceiling_rows_per_s": round(ceiling),
+        # The same data both times, so that a sink that stores two rows a record is not counted twice.
+        "ratio": round(ceiling_s / seconds, 2),
+    }
+
+
+async def run() -> dict[str, Any]:
+    """Each sink alone."""
+    folder = WORK / "sinks"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    updates, quotes = records()
+    measures: list[Callable[[], Any]] = [
+        lambda: parquet(folder, updates),
+        lambda: clickhouse(folder, updates),
+        lambda: postgres(folder, quotes),
+    ]
+    rows = []
+    for measure in measures:
+        row = await measure()
+        say(f"{row['sink']:11} {row['records_per_s']:>9,} records/s of {row['ceiling_rows_per_s']:,}: {row['ratio']}")
+        rows.append(row)
+    targets = [[f"{row['sink']} against its bare ceiling", row["ratio"], ">=", *TARGETS[row["sink"]]] for row in rows]
+    return {"rows": rows, "targets": targets}

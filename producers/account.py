@@ -1,0 +1,224 @@
+"""producer account: what the venue says of our fills, orders, positions and settlements, to the account topics.
+
+Push (`account_stream`) and poll (`account_poll`) both report; what is one and the same fill is decided downstream, by
+agent dedup_fills. One process per data directory and key. No Faust here.
+"""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.bus import BusConfig, aiokafka_options
+from app.settings import Settings
+from domain.errors import Fatal, KalshiStreamsError, UserMistake
+from producers.account_mark import load_mark
+from producers.account_poll import AccountPoller
+from producers.account_reporter import AccountReporter
+from producers.account_stream import AccountStream
+from producers.market import venue_signer, websocket_url
+from producers.publisher import Publisher
+from producers.sole_producer import FeedLock
+from producers.status_server import StatusServer
+from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
+from venues.kalshi.account_rest import AccountRest
+from venues.kalshi.addresses import REST_URLS
+from venues.kalshi.auth import RequestSigner
+
+log = logging.getLogger("account")
+
+STOP_FLUSH_S = 20.0  # for the last records at a clean stop
+KAFKA_RETRY_S = 1.0
+_TOPICS = [FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS, DLQ]
+
+
+async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
+    """Produce until SIGTERM, SIGINT or `stop`, then deliver what is queued and return.
+
+    Raises:
+        UserMistake: wrong settings or key, port in use, another producer account here, a mark of another log.
+        KalshiStreamsError: the last records could not be delivered, or Kafka refuses what we send.
+    """
+    signer = venue_signer(settings)
+    bus = aiokafka_options(settings)
+    stop = stop or _stop_on_signals()
+    session_id = secrets.token_hex(6)
+    lock = FeedLock(settings.data_dir / "run" / "producer-account.lock", session_id)
+    try:
+        lock.acquire()
+    except UserMistake as taken:
+        raise UserMistake(str(taken).replace("producer market", "producer account")) from None
+    try:
+        await _AccountProducer(settings, bus, signer, session_id, stop).run()
+    finally:
+        lock.release()
+
+
+class _AccountProducer(Collector):
+    def __init__(
+        self, settings: Settings, bus: BusConfig, signer: RequestSigner | None, session_id: str, stop: asyncio.Event
+    ) -> None:
+        self._settings, self._bus, self._stop, self._session_id = settings, bus, stop, session_id
+        key = hashlib.sha256((signer.key_id if signer else "").encode()).hexdigest()[:12]
+        self._mark_path = settings.data_dir / "account" / f"{settings.kalshi_env}-{key}.json"
+        self._publisher = Publisher(bus, settings.topic_partitions, settings.producer_buffer_records)
+        self._reporter = AccountReporter(self._publisher, session_id)
+        url = settings.kalshi_rest_url or REST_URLS[settings.kalshi_env]
+        self._rest = AccountRest(url, signer, settings.kalshi_tier)
+        self._stream = AccountStream(
+            websocket_url(settings), signer, self._reporter, self._publisher, settings.ws_silence_timeout_s
+        )
+        self._poller = AccountPoller(
+            self._rest,
+            self._reporter,
+            self._publisher,
+            self._mark_path,
+            interval_s=settings.account_poll_interval_s,
+            overlap_s=settings.account_poll_overlap_s,
+        )
+        self._kafka_problem: str | None = "Kafka not reached yet"
+
+    async def run(self) -> None:
+        registry = CollectorRegistry()
+        registry.register(self)
+        server = StatusServer(
+            self._settings.web_bind, self._settings.producer_port, registry, self._status, self._problems
+        )
+        async with AsyncExitStack() as parts:
+            parts.push_async_callback(self._publisher.stop)
+            await server.start()
+            parts.push_async_callback(server.stop)
+            if not await self._start_publisher():
+                return
+            await self._check_log()
+            await parts.enter_async_context(self._rest)
+            try:
+                await self._work()
+            finally:
+                flushed = await self._publisher.flush(STOP_FLUSH_S)
+            if not flushed:
+                raise KalshiStreamsError(
+                    f"stopped, but Kafka did not take the last {self._publisher.unacked} records; they are read again"
+                )
+
+    async def _start_publisher(self) -> bool:
+        while not self._stop.is_set():
+            try:
+                await self._publisher.start()
+                self._kafka_problem = None
+                return True
+            except (KafkaError, OSError) as wrong:
+                self._kafka_problem = f"Kafka not reachable: {type(wrong).__name__}"
+                log.warning("%s", self._kafka_problem)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), KAFKA_RETRY_S)
+        return False
+
+    async def _check_log(self) -> None:
+        """A mark beside an empty log would skip every fill before it: the topics were made anew, or are others."""
+        expected = self._settings.topic_partitions
+        try:
+            counts = await self._publisher.partition_counts(_TOPICS)
+        except KafkaError as wrong:
+            raise UserMistake(f"topics are missing, run `kalshi-streams topics apply` ({wrong!r})"[:200]) from None
+        for topic, count in counts.items():
+            if count != expected:
+                raise UserMistake(f"TOPIC_PARTITIONS: expected {expected} partitions in {topic}, was {count}")
+        mark = load_mark(self._mark_path)
+        if mark is None or mark.fills_ms <= mark.opening_ms:
+            return
+        partitions = [TopicPartition(FILL_REPORTS.name, n) for n in range(expected)]
+        consumer = AIOKafkaConsumer(**self._bus, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            ends = await consumer.end_offsets(partitions)
+        finally:
+            await consumer.stop()
+        if not any(ends.values()):
+            raise UserMistake(
+                f"{self._mark_path}: fills were read before, but {FILL_REPORTS.name} is empty; "
+                "another Kafka? Remove the file to begin anew with opening positions"
+            )
+
+    async def _work(self) -> None:
+        jobs: list[Coroutine[Any, Any, None]] = [self._poller.run(), self._listen(), self._end_on_failure()]
+        tasks = [asyncio.create_task(job) for job in jobs]
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*tasks, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        """Pushed fills count only after the account is open: before, the opening may or may not contain them."""
+        await self._poller.opened.wait()
+        await self._stream.run()
+
+    async def _end_on_failure(self) -> None:
+        while self._publisher.failure() is None:  # noqa: ASYNC110  the publisher cannot raise into this task
+            await asyncio.sleep(0.2)
+        raise Fatal(f"Kafka refuses what we send: {self._publisher.failure()!r}")
+
+    def _problems(self) -> list[str]:
+        stalled_s = self._publisher.stalled_s()
+        problems = [self._kafka_problem, self._poller.problem, self._stream.problem]
+        if stalled_s > self._settings.send_stall_s:
+            problems.append(f"Kafka has not answered for {stalled_s:.0f} s")
+        if self._publisher.is_full:
+            problems.append(f"buffer full ({self._publisher.unacked} records), the socket is not read")
+        return [problem for problem in problems if problem]
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "session_id": self._session_id,
+            "connected": self._stream.connected,
+            "polls": self._poller.polls,
+            "frames": dict(self._stream.counts),
+            "reports": dict(self._reporter.counts),
+            "refused": dict(self._reporter.refused),
+            "rest": dict(self._rest.counts),
+            "records_sent": dict(self._publisher.records_sent),
+            "records_acked": dict(self._publisher.records_acked),
+            "unacked": self._publisher.unacked,
+            "last_frame_ms": self._stream.last_frame_ms,
+            "problems": self._problems(),
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """The same numbers for /metrics, when somebody asks."""
+        sources = {
+            "frames": self._stream.counts,
+            "reports": self._reporter.counts,
+            "refused": self._reporter.refused,
+            "rest": self._rest.counts,
+        }
+        for name, counts in sources.items():
+            family = CounterMetricFamily(f"kalshi_account_{name}", f"Account producer: {name}", labels=["kind"])
+            for kind, value in counts.items():
+                family.add_metric([kind], value)
+            yield family
+        gauges = {"connected": float(self._stream.connected), "polls": float(self._poller.polls)}
+        for name, number in {**self._publisher.gauges(), **gauges}.items():
+            yield GaugeMetricFamily(f"kalshi_account_{name}", name.replace("_", " "), value=number)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

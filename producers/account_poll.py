@@ -1,0 +1,281 @@
+"""REST polling of fills, orders, positions and settlements: what no pushed frame can be trusted to have said.
+
+A lost `fill` or `user_order` frame leaves no trace (no seq), so every poll walks from now down to the mark, minus an
+overlap. The mark moves only when the whole walk is acknowledged by Kafka.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from pathlib import Path
+
+from producers.account_mark import Mark, load_mark, save_mark
+from producers.account_nameless import NamelessFills
+from producers.account_reporter import AccountReporter, Item
+from producers.account_walk import WalkResult, walk
+from producers.publisher import Publisher
+from schemas.account_records import FillReportPayload, OpeningPositionPayload, PositionReportPayload
+from venues.kalshi.account import AccountRefused, fill_of
+from venues.kalshi.account_reports import position_of
+from venues.kalshi.account_rest import AccountRest
+from venues.kalshi.rest import RestRefused, RestUnavailable
+
+log = logging.getLogger("account")
+
+ACK_TIMEOUT_S = 60.0  # for a walk's records; longer means Kafka is gone: the mark stays and the next poll repeats
+OPENING_TRIES_MAX = 20  # reads of the positions until no fill came between
+VANISHED_PER_POLL_MAX = 200  # single-order reads in one poll; the rest waits for the next
+
+
+class AccountPoller:
+    """Polls until cancelled. `problem` says what is wrong now, for readiness."""
+
+    def __init__(
+        self,
+        rest: AccountRest,
+        reporter: AccountReporter,
+        publisher: Publisher,
+        mark_path: Path,
+        *,
+        interval_s: float,
+        overlap_s: int,
+    ) -> None:
+        self.problem: str | None = "account not polled yet"
+        self.polls = 0
+        self.opened = asyncio.Event()  # set once the account has its mark
+        self._rest, self._reporter, self._publisher = rest, reporter, publisher
+        self._mark_path = mark_path
+        self._interval_s = interval_s
+        self._overlap_ms = overlap_s * 1_000
+        self._held: set[str] = set()  # markets whose last polled position was not flat
+
+    async def run(self) -> None:
+        """Open the account at its first start ever, then poll at the interval, staggered.
+
+        Raises:
+            UserMistake: the mark cannot be read. RestRefused: the venue refuses our key (401, 403) at the first poll.
+        """
+        while True:
+            started_s = time.monotonic()
+            try:
+                self.problem = await self.poll_once()
+                self.polls += 1
+            except RestUnavailable as wrong:
+                self.problem = f"venue REST degraded: {wrong}"
+            except RestRefused as refused:
+                if self.polls == 0 and refused.status in (401, 403):
+                    raise
+                self.problem = f"venue REST refuses: {refused}"
+            if self.problem is not None:
+                log.warning(json.dumps({"event": "account_poll_degraded", "problem": self.problem}))
+            # Full jitter over a tenth: several pollers of one key do not fall into step.
+            pause_s = self._interval_s * random.uniform(0.9, 1.1)  # noqa: S311
+            await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - started_s)))
+
+    async def poll_once(self) -> str | None:
+        """One poll of everything; what was incomplete about it, or None. Raises RestUnavailable, RestRefused."""
+        mark = load_mark(self._mark_path)
+        if mark is None:
+            mark = await self._open_account()
+        self._reporter.opening_ms = mark.opening_ms
+        self.opened.set()
+        fills_ms, fills_problem = await self._poll_fills(mark)
+        orders_ms, resting, orders_problem = await self._poll_orders(mark)
+        positions_problem = await self._poll_positions()
+        settlements_ms, settlements_problem = await self._poll_settlements(mark)
+        if not await self._publisher.flush(ACK_TIMEOUT_S):
+            return "Kafka did not acknowledge the poll; it will be repeated"
+        moved = Mark(
+            opening_ms=mark.opening_ms,
+            fills_ms=max(mark.fills_ms, fills_ms),
+            orders_ms=max(mark.orders_ms, orders_ms),
+            settlements_ms=max(mark.settlements_ms, settlements_ms),
+            resting=resting,
+        )
+        if moved != mark:
+            await asyncio.to_thread(save_mark, self._mark_path, moved)
+        problems = (fills_problem, orders_problem, positions_problem, settlements_problem)
+        return "; ".join(problem for problem in problems if problem) or None
+
+    async def _poll_fills(self, mark: Mark) -> tuple[int, str | None]:
+        """Newest first down to the mark. The new high-water mark, and what was wrong (then 0, the mark stays)."""
+        # Whole seconds: a nameless fill's ordinal counts all of its second.
+        cutoff_ms = max(0, mark.fills_ms - self._overlap_ms, mark.opening_ms) // 1_000 * 1_000
+        nameless = NamelessFills()
+        newest_ms, said = 0, 0
+
+        def on_page(items: list[Item]) -> bool:
+            nonlocal newest_ms, said
+            read = self._reporter.read_fills(items, "rest")
+            fills = [fill for fill in read if fill.ts_ms >= cutoff_ms]
+            nameless.add_page(fills)
+            for fill in fills:
+                newest_ms = max(newest_ms, fill.ts_ms)
+                if fill.fill_id:
+                    said += 1
+                    self._reporter.say_fill(fill, "rest")
+            return len(fills) < len(read)
+
+        params = {"min_ts": cutoff_ms // 1_000} if cutoff_ms else {}
+        result = await walk(self._rest, "/portfolio/fills", "fills", params, on_page)
+        problem = self._say_nameless(result, nameless)
+        self._log_stats(said + nameless.count, newest_ms)
+        return (newest_ms if problem is None else 0), problem
+
+    def _say_nameless(self, result: WalkResult, nameless: NamelessFills) -> str | None:
+        if not result.complete:
+            return result.problem or "fills: the walk did not end"
+        if not nameless.count:
+            return None
+        named = nameless.named() if result.clean else None
+        if named is None:
+            return f"{nameless.count} fills without an id in a walk that repeated itself: they wait for the next one"
+        for fill in named:
+            self._reporter.say_fill(fill, "rest")
+        return None
+
+    async def _poll_orders(self, mark: Mark) -> tuple[int, list[str], str | None]:
+        """All resting ones, all created since the mark, and by id those that rested and are gone."""
+        resting: dict[str, None] = {}
+        told: set[str] = set()
+        newest_ms = 0
+
+        def on_page(items: list[Item]) -> bool:
+            nonlocal newest_ms
+            for order in (self._reporter.say_order(item, "rest") for item in items):
+                if order is None:
+                    continue
+                told.add(order.order_id)
+                newest_ms = max(newest_ms, order.created_ts_ms or 0)
+                if order.status == "resting":
+                    resting[order.order_id] = None
+            return False
+
+        live = await walk(self._rest, "/portfolio/orders", "orders", {"status": "resting"}, on_page)
+        since_s = max(mark.opening_ms, mark.orders_ms - self._overlap_ms, 0) // 1_000
+        recent = await walk(self._rest, "/portfolio/orders", "orders", {"min_ts": since_s}, on_page)
+        problem = live.problem or recent.problem
+        if problem is not None:
+            return 0, list({**dict.fromkeys(mark.resting), **resting}), problem
+        vanished = [order_id for order_id in mark.resting if order_id not in told]
+        for order_id in vanished[:VANISHED_PER_POLL_MAX]:
+            await self._ask_order(order_id)
+        return newest_ms, [*vanished[VANISHED_PER_POLL_MAX:], *resting], None
+
+    async def _ask_order(self, order_id: str) -> None:
+        try:
+            body = await self._rest.get(f"/portfolio/orders/{order_id}")
+        except RestRefused as refused:
+            if refused.status != 404:
+                raise
+            self._reporter.counts["orders_unknown_to_the_venue"] += 1
+            return
+        if isinstance(body, dict) and isinstance(body.get("order"), dict):
+            self._reporter.say_order(body["order"], "rest")
+
+    async def _poll_positions(self) -> str | None:
+        held: set[str] = set()
+
+        def on_page(items: list[Item]) -> bool:
+            for position in (self._reporter.say_position(item, "rest") for item in items):
+                if position is not None and position.position_e2:
+                    held.add(position.market_ticker)
+            return False
+
+        result = await walk(self._rest, "/portfolio/positions", "market_positions", {}, on_page)
+        if result.complete:
+            for market_ticker in self._held - held:  # no longer listed: flat, or settled
+                self._reporter.say_position({"ticker": market_ticker, "position": 0}, "rest")
+            self._held = held
+        return result.problem
+
+    async def _poll_settlements(self, mark: Mark) -> tuple[int, str | None]:
+        cutoff_ms = max(0, mark.opening_ms, mark.settlements_ms - self._overlap_ms)
+        newest_ms = 0
+
+        def on_page(items: list[Item]) -> bool:
+            nonlocal newest_ms
+            told = [self._reporter.say_settlement(item) for item in items]
+            newest_ms = max([newest_ms, *(s.settled_ts_ms for s in told if s is not None)])
+            return any(s is not None and s.settled_ts_ms < cutoff_ms for s in told)
+
+        params = {"min_ts": cutoff_ms // 1_000} if cutoff_ms else {}
+        result = await walk(self._rest, "/portfolio/settlements", "settlements", params, on_page)
+        return (newest_ms if result.complete else 0), result.problem
+
+    async def _open_account(self) -> Mark:
+        """The first start ever: positions as of the newest fill, read until no fill came between."""
+        for _ in range(OPENING_TRIES_MAX):
+            before = await self._newest_fill()
+            positions = await self._read_positions()
+            after = await self._newest_fill()
+            if before == after:
+                return await self._write_opening(positions, -1 if after is None else after.ts_ms)
+        raise RestUnavailable(
+            f"positions: expected a quiet moment to open the account, was none in {OPENING_TRIES_MAX}"
+        )
+
+    async def _newest_fill(self) -> FillReportPayload | None:
+        newest: list[FillReportPayload] = []
+
+        def on_page(items: list[Item]) -> bool:
+            for item in items:
+                try:
+                    newest.append(fill_of(item))
+                except AccountRefused:
+                    continue  # the walk that follows the opening refuses it loudly
+            return bool(newest)
+
+        result = await walk(self._rest, "/portfolio/fills", "fills", {}, on_page)
+        if not result.complete:
+            raise RestUnavailable(f"fills: {result.problem}")
+        return max(newest, key=lambda fill: fill.ts_ms, default=None)
+
+    async def _read_positions(self) -> list[PositionReportPayload]:
+        positions: list[PositionReportPayload] = []
+
+        def on_page(items: list[Item]) -> bool:
+            for item in items:
+                try:
+                    positions.append(position_of(item, "rest", 0))
+                except AccountRefused as refused:
+                    raise RestUnavailable(f"positions: an item cannot be read, {refused}") from None
+            return False
+
+        result = await walk(self._rest, "/portfolio/positions", "market_positions", {}, on_page)
+        if not result.complete or not result.clean:
+            raise RestUnavailable(f"positions: {result.problem or 'a page came twice'}")
+        return positions
+
+    async def _write_opening(self, positions: list[PositionReportPayload], as_of_ms: int) -> Mark:
+        for position in positions:
+            if position.position_e2 and as_of_ms >= 0:
+                self._reporter.say_opening(
+                    OpeningPositionPayload(
+                        market_ticker=position.market_ticker,
+                        position_e2=position.position_e2,
+                        cost_e6=abs(position.exposure_e6 or 0),
+                        realized_pnl_e6=position.realized_pnl_e6 or 0,
+                        fees_e6=position.fees_paid_e6 or 0,
+                        as_of_ms=as_of_ms,
+                    )
+                )
+        if not await self._publisher.flush(ACK_TIMEOUT_S):
+            raise RestUnavailable("Kafka did not acknowledge the opening positions")
+        mark = Mark(opening_ms=as_of_ms, fills_ms=as_of_ms, orders_ms=0, settlements_ms=0)
+        await asyncio.to_thread(save_mark, self._mark_path, mark)
+        log.info(json.dumps({"event": "account_opened", "positions": len(positions), "as_of_ms": as_of_ms}))
+        return mark
+
+    def _log_stats(self, fills: int, newest_ms: int) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        stats = {"event": "fill_pipeline_stats", "fills": fills, "now_iso": _iso(now_ms)}
+        if newest_ms:
+            stats |= {"first_fill_ts_iso": _iso(newest_ms), "ts_age_sec": (now_ms - newest_ms) // 1_000}
+        log.info(json.dumps(stats))
+
+
+def _iso(ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ms // 1_000))

@@ -1,0 +1,188 @@
+"""What the venue said, into records of the account topics: the meeting point of push and poll.
+
+Both say everything they hear; duplicates are by design. Only a position or an order state that says nothing new since a
+while is held back, so that an idle account does not fill topics that are kept for ever.
+"""
+
+import json
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from producers.publisher import Publisher
+from schemas import account_records as a
+from schemas.codec import canonical_json, encode_record
+from schemas.records import Record
+from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
+from venues.kalshi.account import AccountRefused, fill_of
+from venues.kalshi.account_records import (
+    REST_SOURCE,
+    WS_SOURCE,
+    dead_letter,
+    fill_report,
+    opening_position,
+    order_report,
+    position_report,
+    settlement_report,
+)
+from venues.kalshi.account_reports import order_of, position_of, settlement_of
+
+log = logging.getLogger("account")
+
+REPEAT_S = 600.0  # an unchanged position or order state is said again this often
+SAID_MAX = 20_000  # remembered statements and dead letters; the oldest go, which costs a repetition
+MARKETS_OF_FILLS_MAX = 100_000  # recent fill ids with their market, 15 MB
+
+Channel = Literal["ws", "rest"]
+_SOURCES: dict[Channel, str] = {"ws": WS_SOURCE, "rest": REST_SOURCE}
+Item = dict[str, Any]
+
+
+class AccountReporter:
+    """One per process. `counts` and `first_refused` (reason -> sample) are for /status and the log."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        session_id: str,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.opening_ms = -1  # fills at or before it are in the opening positions
+        self._publisher = publisher
+        self._session_id = session_id
+        self._clock_ms = clock_ms
+        self._reports = 0
+        self._said: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._market_of: OrderedDict[str, str] = OrderedDict()
+        self._sane_sources: set[str] = set()
+
+    # --- fills ---
+
+    def read_fills(self, items: Iterable[Item], channel: Channel) -> list[a.FillReportPayload]:
+        """The items that pass the gates, nameless ones among them; the others become dead letters."""
+        batch = list(items)
+        self._log_sanity(batch, channel)
+        fills = []
+        for item in batch:
+            try:
+                fills.append(fill_of(item))
+            except AccountRefused as refused:
+                self._refuse(refused, item, channel)
+        return fills
+
+    def say_fill(self, fill: a.FillReportPayload, channel: Channel) -> None:
+        """Publish one named fill, unless the opening positions contain it. The same id in another market is a
+        contradiction, not a fill."""
+        if fill.ts_ms <= self.opening_ms:
+            self.counts["fills_in_opening"] += 1
+            return
+        known = self._market_of.setdefault(fill.fill_id, fill.market_ticker)
+        if known != fill.market_ticker:
+            detail = f"{fill.fill_id}: expected market {known}, was {fill.market_ticker}"
+            item = json.loads(canonical_json(fill))
+            self._refuse(AccountRefused("conflicting_market", detail, fill.market_ticker), item, channel)
+            return
+        if len(self._market_of) > MARKETS_OF_FILLS_MAX:
+            self._market_of.popitem(last=False)
+        record = fill_report(fill, _SOURCES[channel], self._clock_ms())
+        self._publish(FILL_REPORTS.name, fill.market_ticker, record, f"fills_{channel}")
+
+    def push_fill(self, item: Item) -> None:
+        """A fill from the WebSocket. Without an id it waits for its REST twin: its ordinal cannot be known here."""
+        for fill in self.read_fills([item], "ws"):
+            if fill.fill_id:
+                self.say_fill(fill, "ws")
+            else:
+                self.counts["ws_fills_without_id"] += 1
+
+    # --- orders, positions, settlements ---
+
+    def say_order(self, item: Item, channel: Channel) -> a.OrderReportPayload | None:
+        """Publish one order state; None where it was refused."""
+        try:
+            order = order_of(item)
+        except AccountRefused as refused:
+            self._refuse(refused, item, channel)
+            return None
+        if self._is_news(f"order {channel} {order.order_id}", canonical_json(order)):
+            record = order_report(order, _SOURCES[channel], self._clock_ms())
+            self._publish(ORDER_REPORTS.name, order.market_ticker, record, f"orders_{channel}")
+        return order
+
+    def say_position(self, item: Item, channel: Channel) -> a.PositionReportPayload | None:
+        """Publish one position; None where it was refused."""
+        try:
+            position = position_of(item, channel, self._clock_ms())
+        except AccountRefused as refused:
+            self._refuse(refused, item, channel)
+            return None
+        content = {**json.loads(canonical_json(position)), "as_of_ms": 0}
+        if self._is_news(f"position {channel} {position.market_ticker}", canonical_json(content)):
+            self._reports += 1
+            record = position_report(position, _SOURCES[channel], self._session_id, self._reports)
+            self._publish(POSITION_REPORTS.name, position.market_ticker, record, f"positions_{channel}")
+        return position
+
+    def say_settlement(self, item: Item) -> a.SettlementReportPayload | None:
+        """Publish one settlement; None where it was refused."""
+        try:
+            settlement = settlement_of(item)
+        except AccountRefused as refused:
+            self._refuse(refused, item, "rest")
+            return None
+        if self._is_news(f"settlement {settlement.market_ticker}", canonical_json(settlement)):
+            record = settlement_report(settlement, self._clock_ms())
+            self._publish(POSITION_REPORTS.name, settlement.market_ticker, record, "settlements_rest")
+        return settlement
+
+    def say_opening(self, opening: a.OpeningPositionPayload) -> None:
+        """Publish the position before the first folded fill."""
+        record = opening_position(opening, self._clock_ms())
+        self._publish(POSITION_REPORTS.name, opening.market_ticker, record, "openings")
+
+    # --- inside ---
+
+    def _publish(self, topic: str, key: str, record: Record, what: str) -> None:
+        self.counts[what] += 1
+        self._publisher.add(topic, key, encode_record(record), record.ts_ingest)
+
+    def _refuse(self, refused: AccountRefused, item: Item, channel: Channel) -> None:
+        self.refused[refused.reason] += 1
+        letter = dead_letter(refused, item, _SOURCES[channel], self._clock_ms())
+        if not self._is_news(letter.idempotency_key, b""):
+            return
+        self._publish(DLQ.name, refused.market_ticker or self._session_id, letter, "dead_letters")
+        event = {"event": "fills_dropped_invalid", "reason": refused.reason, "detail": refused.detail}
+        log.warning(json.dumps({**event, "count": self.refused[refused.reason], "item_keys": sorted(item)[:30]}))
+
+    def _is_news(self, what: str, content: bytes) -> bool:
+        """Whether this says something else than last time, or long enough ago."""
+        now_ms = self._clock_ms()
+        before = self._said.get(what)
+        if before is not None and before[0] == content and now_ms - before[1] < REPEAT_S * 1_000:
+            self.counts["unchanged"] += 1
+            return False
+        self._said[what] = (content, now_ms)
+        self._said.move_to_end(what)
+        if len(self._said) > SAID_MAX:
+            self._said.popitem(last=False)
+        return True
+
+    def _log_sanity(self, batch: list[Item], channel: Channel) -> None:
+        """The seeds' `fill_source_sanity`, once per channel and process."""
+        if not batch or channel in self._sane_sources:
+            return
+        self._sane_sources.add(channel)
+        sample = batch[0]
+        has = {
+            "has_fill_id": any(name in sample for name in ("fill_id", "trade_id")),
+            "has_order_id": any(name in sample for name in ("order_id", "orderId")),
+            "has_count": any(name in sample for name in ("count", "count_fp", "size", "qty")),
+            "has_price_fields": any("price" in name for name in sample),
+        }
+        shape = {"batch_size": len(batch), "item_type": type(sample).__name__, "item_keys": sorted(sample)[:40]}
+        log.info(json.dumps({"event": "fill_source_sanity", "channel": channel, **shape, **has}))

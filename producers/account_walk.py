@@ -1,0 +1,77 @@
+"""One walk down the pages of a /portfolio list, newest first, that ends whatever the other side does."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from venues.kalshi.account import Unwrapped, unwrap
+from venues.kalshi.account_rest import AccountRest
+
+log = logging.getLogger(__name__)
+
+PAGE_LIMIT = 200
+PAGES_MAX = 5_000  # a million items: a day at ten fills a second; a longer absence needs several walks
+SAME_PAGE_TRIES_MAX = 3  # a page that names itself as the next one, or one of a wrong shape, is asked again so often
+
+#: Takes the items of one page; True when the walk has gone far enough.
+OnPage = Callable[[list[dict[str, Any]]], bool]
+
+
+@dataclass(slots=True)
+class WalkResult:
+    """`complete`: the end was reached. `clean`: no page came twice, so equal items in it are different things."""
+
+    complete: bool = False
+    clean: bool = True
+    pages: int = 0
+    items: int = 0
+    dropped: int = 0
+    problem: str | None = None
+
+
+async def walk(rest: AccountRest, path: str, name: str, params: Mapping[str, str | int], on_page: OnPage) -> WalkResult:
+    """Hand every page's items to `on_page` until it has enough or the list ends.
+
+    A list that repeats itself for ever, or has another shape, ends the walk as incomplete with a problem.
+
+    Raises:
+        RestUnavailable, RestRefused: as `AccountRest.get`.
+    """
+    result, cursor, seen, tries = WalkResult(), "", {""}, 0
+    previous: bytes | None = None
+    while result.pages < PAGES_MAX:
+        asked = {"limit": PAGE_LIMIT, **params, **({"cursor": cursor} if cursor else {})}
+        page = unwrap(await rest.get(path, asked), name)
+        result.pages += 1
+        if page.error is not None:
+            log.warning("%s: %s", path, page.error)
+            tries += 1
+            if tries > SAME_PAGE_TRIES_MAX:
+                result.problem = page.error
+                return result
+            continue
+        encoded = msgspec.json.encode(page.items)
+        is_repeated, previous = bool(page.items) and encoded == previous, encoded
+        enough = _take(page, result, on_page)
+        if enough or not page.cursor:
+            result.complete = True
+            return result
+        if page.cursor in seen or is_repeated:
+            result.clean = False
+            tries += 1
+            if tries > SAME_PAGE_TRIES_MAX:
+                result.problem = f"{path}: the same page again and again"
+                return result
+        seen.add(page.cursor)
+        cursor = page.cursor
+    result.problem = f"{path}: expected a last page, was none after {PAGES_MAX}"
+    return result
+
+
+def _take(page: Unwrapped, result: WalkResult, on_page: OnPage) -> bool:
+    result.dropped += page.dropped
+    result.items += len(page.items)
+    return on_page(page.items)

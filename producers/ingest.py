@@ -1,0 +1,179 @@
+"""Frames of one connection to records: sequence check, translation, resets, dead letters, accounting.
+
+The hot path of the producer. Synchronous; called by the connection for every frame. Order is everything: the resets
+of a sid are published before the frame that revealed its gap.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from domain.sequence import EXPECTED, Gap, SequenceDetector
+from producers.metrics import FeedCounts
+from producers.publisher import Publisher
+from producers.recorder import Recorder
+from producers.subscriptions import Subscriptions
+from producers.venue_answers import on_error
+from schemas.codec import encode_record
+from schemas.records import ResetReason
+from schemas.registry import BOOK_UPDATES, DLQ, TRADES
+from venues.kalshi import translate
+from venues.kalshi.frames import FrameParser
+from venues.kalshi.messages import ControlFrame, DeltaFrame, Refused, SnapshotFrame, TradeFrame
+
+log = logging.getLogger(__name__)
+
+_BOOKS, _TRADES, _DLQ = BOOK_UPDATES.name, TRADES.name, DLQ.name
+_BINARY = Refused("binary_frame", "expected a text frame, was a binary one")
+_NO_JSON = frozenset({"not_json", "not_an_object", "frame_too_large", "binary_frame"})
+
+
+def now_ms() -> int:
+    """Our clock, for records that no frame caused."""
+    return time.time_ns() // 1_000_000
+
+
+class Ingest:
+    """One session of the feed: from its first `book_reset(session_start)` to its last reset."""
+
+    def __init__(
+        self,
+        session_id: str,
+        publisher: Publisher,
+        counts: FeedCounts,
+        parser: FrameParser,
+        recorder: Recorder | None,
+        clock_ms: Callable[[], int] = now_ms,
+    ) -> None:
+        self.session_id = session_id
+        #: Set by the feed right after construction: the two know each other.
+        self.subscriptions: Subscriptions
+        self.detector = SequenceDetector()
+        #: Markets that had a snapshot in this session: the connection is worth its name.
+        self.saw_snapshot = False
+        self._publisher = publisher
+        self._counts = counts
+        self._parser = parser
+        self._recorder = recorder
+        self._clock_ms = clock_ms
+        self._resets = 0
+
+    # --- the hot path ---
+
+    def on_frame(self, data: bytes, is_text: bool, received_ns: int) -> None:
+        """One frame, as it came."""
+        counts = self._counts
+        ts_ms = counts.last_frame_ms = received_ns // 1_000_000
+        frame = self._parser.parse(data) if is_text else _BINARY
+        if self._recorder is not None:
+            is_json = type(frame) is not Refused or frame.reason not in _NO_JSON
+            self._recorder.put(received_ns, data, is_text, is_json)
+        if isinstance(frame, DeltaFrame):
+            sid, seq, last_seq = frame.sid, frame.seq, self.detector.last_seq
+            if last_seq.get(sid) == seq - 1:  # what `_is_next` says of nearly every frame, without the calls
+                last_seq[sid] = seq
+                is_next = True
+            else:
+                is_next = self._is_next(sid, seq)
+            if is_next:
+                record = translate.book_delta(frame, self.session_id, ts_ms)
+                self._publisher.add(_BOOKS, frame.market_ticker, encode_record(record), ts_ms)
+                counts.records_caused_by_frames += 1
+        elif isinstance(frame, TradeFrame):
+            self._on_trade(frame, ts_ms)
+        elif isinstance(frame, SnapshotFrame):
+            self._on_snapshot(frame, ts_ms)
+        elif isinstance(frame, ControlFrame):
+            self._on_control(frame)
+        else:
+            self._on_refused(frame, data, ts_ms)
+
+    def _is_next(self, sid: int, seq: int) -> bool:
+        """False for a duplicate, which is counted. A gap is mended before this returns."""
+        verdict = self.detector.observe(sid, seq)
+        if verdict is EXPECTED:
+            return True
+        if isinstance(verdict, Gap):
+            self._on_gap(sid, verdict.missing)
+            return True
+        self._counts.duplicates_ignored += 1
+        return False
+
+    def _on_trade(self, frame: TradeFrame, ts_ms: int) -> None:
+        if frame.sid is not None and frame.seq is not None:
+            if not self._is_next(frame.sid, frame.seq):
+                return
+            self.subscriptions.on_trade(frame.sid, frame.market_ticker)
+        self._publisher.add(_TRADES, frame.market_ticker, encode_record(translate.trade(frame, ts_ms)), ts_ms)
+        self._counts.records_caused_by_frames += 1
+
+    def _on_snapshot(self, frame: SnapshotFrame, ts_ms: int) -> None:
+        last = self.detector.last_seq.get(frame.sid)
+        # The answer to a get_snapshot may show the book as of the last seq without taking a number of its own.
+        is_answer_as_of_last = frame.command_id is not None and frame.seq == last
+        if not is_answer_as_of_last and not self._is_next(frame.sid, frame.seq):
+            return
+        record = translate.book_snapshot(frame, self.session_id, ts_ms)
+        self._publisher.add(_BOOKS, frame.market_ticker, encode_record(record), ts_ms)
+        self._counts.records_caused_by_frames += 1
+        self.saw_snapshot = True
+        self.subscriptions.on_snapshot(frame.sid, frame.market_ticker)
+
+    # --- everything rare ---
+
+    def _on_control(self, frame: ControlFrame) -> None:
+        """Acknowledgements and errors; those with a `seq` took a number of their sid."""
+        numbered = frame.kind != "subscribed" and frame.sid is not None and frame.seq is not None
+        if numbered and not self._is_next(frame.sid or 0, frame.seq or 0):
+            return
+        self._counts.control_frames += 1
+        if frame.kind in ("subscribed", "unsubscribed") and frame.sid is not None:
+            self.detector.forget(frame.sid)  # a number that is given out again may count from anywhere
+        if frame.kind == "error":
+            self._counts.venue_errors[frame.error_code] += 1
+            on_error(self.subscriptions, frame)
+        else:
+            self.subscriptions.on_acknowledged(frame)
+
+    def _on_refused(self, frame: Refused, raw: bytes, ts_ms: int) -> None:
+        counts = self._counts
+        if frame.sid is not None and frame.seq is not None and not self._is_next(frame.sid, frame.seq):
+            return
+        counts.dead_letters += 1
+        counts.refusals[frame.reason] += 1
+        letter = translate.dead_letter(frame, raw, self.session_id, counts.frames_in, ts_ms)
+        self._publisher.add(_DLQ, frame.market_ticker or self.session_id, encode_record(letter), ts_ms)
+        if frame.is_book and (frame.market_ticker or frame.sid is not None):
+            # The venue's book changed and ours did not.
+            hit = [frame.market_ticker] if frame.market_ticker else self.subscriptions.books_of(frame.sid or 0)
+            self.mend(hit, "dropped")
+
+    def _on_gap(self, sid: int, missing: int) -> None:
+        counts = self._counts
+        counts.gaps += 1
+        counts.frames_missing += missing
+        books = self.subscriptions.books_of(sid)
+        if not books:
+            counts.trade_gaps += 1
+        log.warning("gap: %d frames of sid %d are missing, %d books are stale", missing, sid, len(books))
+        self.mend(sorted(books), "gap")
+
+    def mend(self, tickers: Iterable[str], reason: ResetReason) -> None:
+        """These books are wrong from here: say so first, then get new ones."""
+        hit = list(tickers)
+        self.reset(hit, reason)
+        self._counts.snapshots_asked += len(hit)
+        self.subscriptions.ask_snapshots(hit)
+
+    def reset(self, tickers: Iterable[str], reason: ResetReason) -> None:
+        """Publish `book_reset` for each market."""
+        ts_ms = self._clock_ms()
+        for ticker in tickers:
+            self._resets += 1
+            self._counts.resets[reason] += 1
+            sid = self.subscriptions.sid_of(ticker) if reason != "session_start" else None
+            seq = self.detector.last_seq.get(sid) if sid is not None else None
+            if seq is None:
+                sid = None
+            record = translate.book_reset(ticker, self.session_id, self._resets, sid, seq, reason, ts_ms)
+            self._publisher.add(_BOOKS, ticker, encode_record(record), ts_ms)

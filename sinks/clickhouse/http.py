@@ -1,0 +1,148 @@
+"""ClickHouse's HTTP interface, read-only, over the chDB of this process: for qa, Grafana, curl, clickhouse-connect.
+
+chDB's folder can be opened by one process only, so whoever wants to read asks the one that writes. What a client needs
+of the protocol is here: `query` as parameter or body, a trailing `FORMAT`, `param_*`, `database`, and the headers
+X-ClickHouse-Format and X-ClickHouse-Timezone. Settings in the address are accepted and ignored.
+"""
+
+import asyncio
+import os
+import re
+from typing import Any
+
+import chdb
+from aiohttp import web
+
+from sinks.clickhouse.readonly import refusal_of, split_format
+from sinks.clickhouse.store import Store, first_line
+
+READERS = 2  # queries at a time; more would take both cores from the sink
+QUERY_BYTES_MAX = 1 << 20  # length of a query with its body
+# Per query, enforced by the engine: one reader must not starve the sink.
+LIMITS = {"max_execution_time": 30, "max_memory_usage": 1 << 30, "max_result_bytes": 256 << 20, "max_threads": 2}
+READERS_WAIT_S = 30.0  # a query that waits longer for its turn is told so (503)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_CODE = re.compile(r"Code: (\d+)")
+_TYPES = {
+    "JSON": "application/json",
+    "JSONEachRow": "application/x-ndjson",
+    "CSV": "text/csv",
+    "CSVWithNames": "text/csv",
+}
+_TYPES |= dict.fromkeys(("Native", "Arrow", "ArrowStream", "Parquet", "RowBinary"), "application/octet-stream")
+STATUS_OF_CODE = {60: 404, 81: 404, 62: 400, 47: 404, 46: 404, 164: 403, 497: 403}
+
+
+class _Reader:
+    """One handle on the engine, made read-only for good: the setting cannot be taken back in its session."""
+
+    def __init__(self, store: Store) -> None:
+        self._connection = chdb.connect(os.path.realpath(str(store.path)))
+        self._connection.query(f"USE {store.database}")
+        self._database = store.database
+        for name, value in LIMITS.items():
+            self._connection.query(f"SET {name} = {value}")
+        self._connection.query("SET readonly = 2")
+        self.timezone = self._connection.query("SELECT timezone()", "TabSeparated").bytes().decode().strip()
+
+    def run(self, sql: str, answer_format: str, database: str, parameters: dict[str, str]) -> bytes:
+        """The answer in that format. Blocking. Raises RuntimeError with the engine's text."""
+        if database != self._database:
+            self._connection.query(f"USE {database}")
+            self._database = database
+        return bytes(self._connection.query(sql, answer_format, params=parameters).bytes())
+
+    def close(self) -> None:
+        """Give the handle back."""
+        self._connection.close()
+
+
+class ReadOnlyHttp:
+    """The interface; `app` is an aiohttp application, `start` and `stop` serve it on a port of its own."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._readers: asyncio.Queue[_Reader] = asyncio.Queue(READERS)
+        self._runner: web.AppRunner | None = None
+        self.queries = 0
+        self.app = web.Application(client_max_size=QUERY_BYTES_MAX)
+        self.app.router.add_get("/ping", self._ping)
+        self.app.router.add_route("*", "/", self._query)
+        self.app.on_startup.append(self._open)
+        self.app.on_cleanup.append(self._close)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        self._runner = web.AppRunner(self.app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+
+    async def stop(self) -> None:
+        """Stop listening, close the readers."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _open(self, _app: web.Application) -> None:
+        for _ in range(READERS):
+            await self._readers.put(await asyncio.to_thread(_Reader, self._store))
+
+    async def _close(self, _app: web.Application) -> None:
+        for _ in range(READERS):
+            reader = await self._readers.get()
+            await asyncio.to_thread(reader.close)
+
+    async def _ping(self, _request: web.Request) -> web.Response:
+        return web.Response(text="Ok.\n")
+
+    async def _query(self, request: web.Request) -> web.Response:
+        if request.method not in ("GET", "POST", "HEAD"):
+            return _refused(405, f"expected GET or POST, was {request.method}")
+        body = (await request.read()).decode(errors="replace") if request.can_read_body else ""
+        sql = f"{request.query.get('query', '')}\n{body}".strip()
+        if not sql:
+            return web.Response(text="Ok.\n")
+        why = refusal_of(sql)
+        if why is not None:
+            return _refused(403, f"Code: 164. DB::Exception: {why}. (READONLY)", 164)
+        database = request.query.get("database") or request.headers.get("X-ClickHouse-Database") or self._store.database
+        if not _NAME.match(database):
+            return _refused(400, f"database: expected a plain name, was {database[:64]!r}")
+        sql, answer_format = split_format(sql)
+        answer_format = answer_format or _asked_format(request)
+        if not _NAME.match(answer_format):
+            return _refused(400, "default_format: expected a plain name")
+        parameters = {name[6:]: value for name, value in request.query.items() if name.startswith("param_")}
+        return await self._answer(sql, answer_format, database, parameters)
+
+    async def _answer(self, sql: str, answer_format: str, database: str, parameters: dict[str, str]) -> web.Response:
+        try:
+            reader = await asyncio.wait_for(self._readers.get(), READERS_WAIT_S)
+        except TimeoutError:
+            return _refused(503, f"all {READERS} readers are busy for more than {READERS_WAIT_S:.0f} s")
+        self.queries += 1
+        try:
+            # Shielded: a client that goes away must not free a handle that still runs its query.
+            done = asyncio.ensure_future(asyncio.to_thread(reader.run, sql, answer_format, database, parameters))
+            done.add_done_callback(lambda _: self._readers.put_nowait(reader))
+            answer = await asyncio.shield(done)
+        except RuntimeError as wrong:
+            text = first_line(wrong)
+            code = int(found[1]) if (found := _CODE.search(text)) else 1002
+            return _refused(STATUS_OF_CODE.get(code, 500), str(wrong)[:4_000], code)
+        headers = {
+            "X-ClickHouse-Format": answer_format,
+            "X-ClickHouse-Timezone": reader.timezone,
+            "X-ClickHouse-Summary": "{}",
+            "Content-Type": _TYPES.get(answer_format, "text/plain; charset=utf-8"),
+        }
+        return web.Response(body=answer, headers=headers)
+
+
+def _asked_format(request: web.Request) -> str:
+    asked: Any = request.query.get("default_format") or request.headers.get("X-ClickHouse-Format")
+    return str(asked or "TabSeparated")
+
+
+def _refused(status: int, text: str, code: int = 1002) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n", headers={"X-ClickHouse-Exception-Code": str(code)})

@@ -1,0 +1,186 @@
+"""The flat Arrow columns of a topic, taken from its record classes: envelope, payload, `_partition`, `_offset`.
+
+A new record class needs nothing here. Types are exact: integers, text, booleans, lists of those; a float field is
+refused when the columns are built. A payload name that the envelope has too gets the prefix `payload_`.
+`_key` is the message key, `_raw` the value of a record that could not be decoded (its event_type is `_undecodable`).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from schemas.records import Cause, Record
+from schemas.registry import Topic
+from sinks.contract import DeadLetterNote, SourceRecord
+from sinks.rows import decode_records, refusal
+
+UNDECODABLE = "_undecodable"
+ENVELOPE = ("event_type", "schema_version", "ts_event", "ts_ingest", "source", "idempotency_key")
+CAUSE = ("cause_topic", "cause_partition", "cause_offset", "cause_n")
+RESERVED = frozenset((*ENVELOPE, *CAUSE, "cause"))
+
+
+@dataclass(frozen=True)
+class TopicColumns:
+    """`classes` maps an event_type to its record class; `payload` a class to its (field, column) pairs."""
+
+    topic: Topic
+    schema: pa.Schema
+    classes: dict[str, type[Record]]
+    payload: dict[type[Record], tuple[tuple[str, str], ...]]
+
+
+def column_of(field: str) -> str:
+    """The column of a payload field."""
+    return f"payload_{field}" if field in RESERVED else field
+
+
+@cache
+def topic_columns(topic: Topic) -> TopicColumns:
+    """The columns of a topic.
+
+    Raises:
+        TypeError: a field has no exact column type, or two classes disagree about one.
+    """
+    fields: dict[str, pa.DataType] = dict.fromkeys(("event_type", "source", "idempotency_key"), pa.string())
+    fields = {name: fields.get(name, pa.int64()) for name in ENVELOPE}
+    fields |= {name: pa.string() if name == "cause_topic" else pa.int64() for name in CAUSE}
+    classes: dict[str, type[Record]] = {}
+    payload: dict[type[Record], tuple[tuple[str, str], ...]] = {}
+    for record_class in topic.records:
+        classes[str(record_class.__struct_config__.tag)] = record_class
+        kind: Any = next(f for f in msgspec.inspect.type_info(record_class).fields if f.name == "payload").type  # type: ignore[attr-defined]
+        payload[record_class] = tuple((field.name, column_of(field.name)) for field in kind.fields)
+        for field in kind.fields:
+            column, arrow = column_of(field.name), _arrow_type(field.type, f"{topic.name}.{field.name}")
+            if fields.setdefault(column, arrow) != arrow:
+                raise TypeError(f"expected one type for {topic.name}.{column}, was {fields[column]} and {arrow}")
+    fields |= {"_key": pa.binary(), "_raw": pa.binary(), "_partition": pa.int64(), "_offset": pa.int64()}
+    return TopicColumns(topic, pa.schema(list(fields.items())), classes, payload)
+
+
+def _arrow_type(kind: Any, where: str) -> pa.DataType:
+    """The exact Arrow type of a msgspec type."""
+    inspect = msgspec.inspect
+    if isinstance(kind, inspect.Metadata):
+        return _arrow_type(kind.type, where)
+    if isinstance(kind, inspect.UnionType):
+        kinds = {_arrow_type(one, where) for one in kind.types if not isinstance(one, inspect.NoneType)}
+        if len(kinds) == 1:
+            return kinds.pop()
+    if isinstance(kind, inspect.LiteralType) and len({type(value) for value in kind.values}) == 1:
+        return pa.string() if isinstance(kind.values[0], str) else pa.int64()
+    if isinstance(kind, inspect.TupleType) and len({_arrow_type(one, where) for one in kind.item_types}) == 1:
+        return pa.list_(_arrow_type(kind.item_types[0], where))
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType):
+        return pa.list_(_arrow_type(kind.item_type, where))
+    if isinstance(kind, inspect.StructType):
+        return pa.struct([(field.name, _arrow_type(field.type, where)) for field in kind.fields])
+    exact = {inspect.IntType: pa.int64(), inspect.StrType: pa.string(), inspect.BoolType: pa.bool_()}
+    for known, arrow in exact.items():
+        if isinstance(kind, known):
+            return arrow
+    raise TypeError(f"expected an exact type (integer, text, boolean, lists, structs of them), was {kind} at {where}")
+
+
+def table_of(
+    columns: TopicColumns, partition: int, records: list[SourceRecord], typed: list[Record | None]
+) -> pa.Table:
+    """One Arrow table of the records, in offset order.
+
+    Raises:
+        pa.ArrowInvalid, OverflowError, UnicodeEncodeError: a value that fits no column (beyond 64 bits).
+    """
+    rows_by_class: dict[type[Record] | None, list[int]] = {}
+    for row, record in enumerate(typed):
+        rows_by_class.setdefault(None if record is None else type(record), []).append(row)
+    if len(rows_by_class) == 1:
+        (only,) = rows_by_class
+        return _table_of_class(columns, partition, only, records, typed)
+    parts, order = [], []
+    for record_class, rows in rows_by_class.items():
+        order.extend(rows)
+        parts.append(
+            _table_of_class(columns, partition, record_class, [records[r] for r in rows], [typed[r] for r in rows])
+        )
+    together = pa.concat_tables(parts)
+    return together.take(pa.array(sorted(range(len(order)), key=order.__getitem__), pa.int64())).combine_chunks()
+
+
+def _table_of_class(
+    columns: TopicColumns,
+    partition: int,
+    record_class: type[Record] | None,
+    records: list[SourceRecord],
+    typed: list[Any],
+) -> pa.Table:
+    values = _undecodable(records) if record_class is None else _decoded(columns, record_class, typed)
+    values["_key"] = [record.key for record in records]
+    values["_offset"] = [record.offset for record in records]
+    count = len(records)
+    values["_partition"] = pa.repeat(pa.scalar(partition, pa.int64()), count)
+    arrays = [_array(values.get(field.name), field.type, count) for field in columns.schema]
+    return pa.Table.from_arrays(arrays, schema=columns.schema)
+
+
+def _array(values: Any, kind: pa.DataType, count: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(count, kind)
+    return values if isinstance(values, pa.Array) else pa.array(values, kind)
+
+
+def _undecodable(records: list[SourceRecord]) -> dict[str, Any]:
+    return {
+        "event_type": [UNDECODABLE] * len(records),
+        "ts_ingest": [record.timestamp_ms for record in records],
+        "_raw": [record.value for record in records],
+    }
+
+
+def _decoded(columns: TopicColumns, record_class: type[Record], typed: list[Any]) -> dict[str, Any]:
+    count = len(typed)
+    values: dict[str, Any] = {
+        "event_type": pa.repeat(pa.scalar(record_class.__struct_config__.tag, pa.string()), count),
+        "schema_version": [record.schema_version for record in typed],
+        "ts_event": [record.ts_event for record in typed],
+        "ts_ingest": [record.ts_ingest for record in typed],
+        "source": [record.source for record in typed],
+        "idempotency_key": [record.idempotency_key for record in typed],
+    }
+    causes: list[Cause | None] = [record.cause for record in typed]
+    if any(causes):
+        for name in CAUSE:
+            attribute = name.removeprefix("cause_")
+            values[name] = [None if cause is None else getattr(cause, attribute) for cause in causes]
+    payloads = [record.payload for record in typed]
+    for field, column in columns.payload[record_class]:
+        kind = columns.schema.field(column).type
+        plucked = [getattr(payload, field) for payload in payloads]
+        values[column] = msgspec.to_builtins(plucked) if pa.types.is_nested(kind) else plucked
+    return values
+
+
+NO_FIT = (pa.ArrowInvalid, OverflowError, UnicodeEncodeError)
+
+
+def take_records(topic: Topic, partition: int, records: list[SourceRecord]) -> tuple[pa.Table, list[DeadLetterNote]]:
+    """The table of the records, in order, and a note for each that was refused.
+
+    A refused record keeps its row: offset, key and raw value. Refused is what does not decode and what fits no column
+    (an integer beyond 64 bits, text that is not text).
+    """
+    columns = topic_columns(topic)
+    typed, notes = decode_records(topic, records)
+    try:
+        return table_of(columns, partition, records, typed), notes
+    except NO_FIT:
+        for row, record in enumerate(records):
+            try:
+                table_of(columns, partition, [record], [typed[row]])
+            except NO_FIT as wrong:
+                typed[row] = None
+                notes.append(refusal(record, wrong))
+        return table_of(columns, partition, records, typed), notes

@@ -1,0 +1,271 @@
+"""The Parquet sink: batches become Arrow tables in memory, tables become one file per run of consecutive offsets.
+
+A file is closed by rows, bytes or age, whichever first, and written in the background while the next run fills. What
+may be acknowledged (`durable_next_offset`) moves when the file has its final name. The names on disk are the truth:
+whatever died, `assign` lists them and `write` skips what they hold.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from schemas.registry import TOPICS, Topic, topic_named
+from sinks.columns import take_records
+from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch, SourceRecord
+from sinks.parquet import files
+from sinks.parquet.run import Run, write_run
+
+HELD_BYTES_MAX = 256 << 20  # all open and sealed runs together; beyond it the largest is closed early
+LOOP_RECORDS_MAX = 500  # a batch up to this is decoded on the event loop (about 1 ms); larger ones in a thread
+Step = Callable[[str], None]
+
+
+class ParquetSettings(Protocol):
+    """The settings the sink reads (app.settings.Settings)."""
+
+    @property
+    def parquet_dir(self) -> Path | None: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def parquet_rotate_rows(self) -> int: ...
+    @property
+    def parquet_rotate_mb(self) -> int: ...
+    @property
+    def parquet_rotate_age_s(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When a run is closed: rows, bytes in memory, seconds since its first record."""
+
+    rows: int
+    size_bytes: int
+    age_s: float
+
+
+@dataclass
+class Stats:
+    """Counters since the start, for metrics: `retries` counts files that had to be written again."""
+
+    records: int = 0
+    skipped: int = 0
+    batches: int = 0
+    files: int = 0
+    file_bytes: int = 0
+    write_s: float = 0.0
+    retries: int = 0
+
+
+@dataclass
+class _Partition:
+    """`next` is the offset after what we hold, `durable` the one after what is final on disk."""
+
+    topic: Topic
+    number: int
+    next: int
+    durable: int
+    open: Run | None = None
+    sealed: Run | None = None  # closed and being written, or waiting for a second try
+    writing: "asyncio.Task[None] | None" = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(run.size_bytes for run in (self.open, self.sealed) if run)
+
+
+def _no_step(_name: str) -> None:
+    """Tests put a kill here."""
+
+
+class ParquetSink:
+    """See the module. Topics: all of them. Safe for concurrent calls of different partitions."""
+
+    name = "parquet"
+
+    def __init__(self, root: Path, rotation: Rotation, on_step: Step = _no_step) -> None:
+        self.root = root
+        self.rotation = rotation
+        self.topics: tuple[str, ...] = tuple(topic.name for topic in TOPICS)
+        self.stats = Stats()
+        self._on_step = on_step
+        self._partitions: dict[tuple[str, int], _Partition] = {}
+
+    @classmethod
+    def from_settings(cls, settings: ParquetSettings) -> "ParquetSink":
+        """The sink the settings describe; files go to PARQUET_DIR, else to `parquet` in the data dir."""
+        rotation = Rotation(
+            settings.parquet_rotate_rows, settings.parquet_rotate_mb << 20, float(settings.parquet_rotate_age_s)
+        )
+        return cls(settings.parquet_dir or settings.data_dir / "parquet", rotation)
+
+    async def start(self) -> None:
+        """Create the folder. Raises SinkUnavailable."""
+        try:
+            await asyncio.to_thread(files.make_folders, self.root.absolute())
+        except OSError as wrong:
+            raise SinkUnavailable(f"parquet: {self.root}: {wrong.strerror or wrong}") from wrong
+
+    async def assign(self, topic: str, partition: int) -> int | None:
+        """List what is on disk, remove leftovers, forget what we held.
+
+        Raises:
+            UserMistake: the archive has a gap or an overlap; the files are named.
+        """
+        old = self._partitions.pop((topic, partition), None)
+        if old is not None:
+            async with old.lock:  # a file still being written would make the listing wrong
+                if old.writing is not None:
+                    await asyncio.wait([old.writing])
+                old.open = old.sealed = old.writing = None
+        await asyncio.to_thread(files.remove_leftovers, self.root, topic, partition)
+        found = await asyncio.to_thread(files.next_offset_on_disk, self.root, topic, partition)
+        self._partitions[topic, partition] = _Partition(topic_named(topic), partition, found or 0, found or 0)
+        return found
+
+    async def write(self, batch: SourceBatch) -> list[DeadLetterNote]:
+        """Take the batch into the open run. Once taken it is kept until durable, so a second call skips it.
+
+        Raises:
+            SinkUnavailable: an earlier file could still not be written; nothing of this batch was taken.
+        """
+        if (batch.topic, batch.partition) not in self._partitions:
+            await self.assign(batch.topic, batch.partition)
+        held = self._partitions[batch.topic, batch.partition]
+        async with held.lock:
+            await self._retry_sealed(held)
+            notes = await self._take(held, batch.records)
+            self.stats.batches += 1
+            if held.open is not None and self._is_full(held.open):
+                await self._seal(held)
+        await self._bound_memory()
+        return notes
+
+    async def _take(self, held: _Partition, records: list[SourceRecord]) -> list[DeadLetterNote]:
+        """Append the records from `held.next` on, cut where the log has holes.
+
+        Records below are decoded too: a crash may have come between their file and their dead letters.
+        """
+        if len(records) <= LOOP_RECORDS_MAX:
+            table, notes = take_records(held.topic, held.number, records)
+        else:
+            table, notes = await asyncio.to_thread(take_records, held.topic, held.number, records)
+        start = next((row for row, record in enumerate(records) if record.offset >= held.next), len(records))
+        self.stats.skipped += start
+        while start < len(records):
+            first = records[start].offset
+            date = files.date_folder(table["ts_ingest"][start].as_py())
+            if first > held.next:
+                await self._hole(held, first, date)
+            end = _run_end(records, start)
+            if held.open is None:
+                held.open = Run(held.topic, held.number, date, first, first)
+            held.open.append(table.slice(start, end - start), records[end - 1].offset)
+            held.next = records[end - 1].offset + 1
+            self.stats.records += end - start
+            start = end
+        return notes
+
+    async def _hole(self, held: _Partition, first: int, date: str) -> None:
+        """Offsets `held.next`..`first - 1` are gone: close the run before them and write the hole down."""
+        await self._close(held)
+        folder = self.root / held.topic.name / date / f"p={held.number}"
+        try:
+            await asyncio.to_thread(files.record_hole, folder, held.next, first - 1, self._on_step)
+        except OSError as wrong:
+            raise SinkUnavailable(f"parquet: {folder}: {wrong.strerror or wrong}") from wrong
+        held.next = held.durable = first
+
+    def _is_full(self, run: Run) -> bool:
+        bounds = self.rotation
+        return (
+            run.rows >= bounds.rows
+            or run.size_bytes >= bounds.size_bytes
+            or time.monotonic() - run.opened_s >= bounds.age_s
+        )
+
+    async def _seal(self, held: _Partition) -> None:
+        """Close the open run and write it in the background; at most one is being written per partition."""
+        await self._retry_sealed(held)
+        held.sealed, held.open = held.open, None
+        held.writing = asyncio.create_task(self._write_sealed(held))
+
+    async def _write_sealed(self, held: _Partition) -> None:
+        run = held.sealed
+        if run is None:
+            return
+        begun = time.monotonic()
+        size = await asyncio.to_thread(write_run, self.root, run, self._on_step)
+        self.stats.write_s += time.monotonic() - begun
+        self.stats.files += 1
+        self.stats.file_bytes += size
+        held.durable, held.sealed = run.last + 1, None
+
+    async def _retry_sealed(self, held: _Partition) -> None:
+        """Wait for the write in the background; when it failed, try once more here, and say so when it fails again."""
+        if held.writing is not None:
+            await asyncio.wait([held.writing])
+            held.writing.exception()  # looked at: the second try tells the caller
+            held.writing = None
+        if held.sealed is not None:
+            self.stats.retries += 1
+            await self._write_sealed(held)
+
+    async def _close(self, held: _Partition) -> None:
+        if held.open is not None:
+            await self._seal(held)
+            task, held.writing = held.writing, None
+            if task is not None:
+                await task
+        else:
+            await self._retry_sealed(held)
+
+    async def _bound_memory(self) -> None:
+        """Close the largest open runs while all of them together hold more than the bound."""
+        while sum(held.held_bytes for held in self._partitions.values()) > HELD_BYTES_MAX:
+            largest = max(self._partitions.values(), key=lambda held: held.held_bytes)
+            async with largest.lock:
+                await self._close(largest)
+
+    async def tick(self) -> None:
+        """Close runs that are old enough. To be called about once a second. Raises SinkUnavailable."""
+        for held in list(self._partitions.values()):
+            async with held.lock:
+                await self._retry_finished(held)
+                if held.open is not None and self._is_full(held.open):
+                    await self._seal(held)
+
+    async def _retry_finished(self, held: _Partition) -> None:
+        if held.writing is None or held.writing.done():
+            await self._retry_sealed(held)
+
+    async def flush(self) -> None:
+        """Make everything held final on disk. Raises SinkUnavailable; what failed is kept for the next try."""
+        for held in list(self._partitions.values()):
+            async with held.lock:
+                await self._close(held)
+
+    async def stop(self) -> None:
+        """Flush and forget."""
+        await self.flush()
+        self._partitions.clear()
+
+    def durable_next_offset(self, topic: str, partition: int) -> int | None:
+        """One past the highest offset that has its final name on disk; None before `assign`."""
+        held = self._partitions.get((topic, partition))
+        return None if held is None else held.durable
+
+
+def _run_end(records: list[SourceRecord], start: int) -> int:
+    """The index after the last record that continues `start` without a hole."""
+    count = len(records)
+    if records[-1].offset - records[start].offset == count - 1 - start:
+        return count
+    end = start + 1
+    while end < count and records[end].offset == records[end - 1].offset + 1:
+        end += 1
+    return end

@@ -1,0 +1,1 @@
+"""Changelog-backed tables: state as objects per partition, checkpointed in one order and no other."""

@@ -1,0 +1,213 @@
+"""What the stages of one process share: the producer, settings, and the rules of dying.
+
+Everything that cannot be trusted ends the process at once (`fail`): an exception raised through Faust would acknowledge
+the batch it interrupted. A supervisor starts it again and the log restores the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from app.bus import aiokafka_options
+from app.lasting_batches import keep_batches
+from app.lz4 import compress_fast
+from app.settings import Settings
+from domain.errors import Fatal, UserMistake
+from tables.outbox import Outbox
+from tables.store import StoreOptions
+
+log = logging.getLogger(__name__)
+
+#: Largest record and request, as the topics allow (design section 5).
+REQUEST_MAX_BYTES = 8 << 20
+#: One produce batch; larger ones help compression little and latency not at all.
+BATCH_MAX_BYTES = 1 << 20
+#: Fetched per partition and request while restoring.
+RESTORE_FETCH_BYTES = 1 << 20
+#: How often the loop proves that it runs.
+TICK_S = 0.2
+
+EXIT_BUG = 70
+EXIT_USER = 2
+
+
+class Kernel:
+    """One per worker process. `app` is the Faust application; `transient` keeps everything in memory, for tests of
+    agents."""
+
+    def __init__(self, app: Any, settings: Settings, *, transient: bool = False) -> None:
+        self.app = app
+        self.settings = settings
+        self.transient = transient
+        self.store_options = StoreOptions(settings.rocksdb_block_cache_mb, settings.rocksdb_write_buffer_mb)
+        self.value_max_bytes = settings.table_value_max_bytes
+        self.pace_ms = (settings.checkpoint_ms, settings.checkpoint_max_ms)
+        self.checkpoint_records = settings.checkpoint_records
+        self.recovery_deadline_s = settings.recovery_deadline_s
+        self.producer: AIOKafkaProducer | None = None
+        self.on_fail: Callable[[int], None] = os._exit
+        #: Topic -> the id of its incarnation: another one under the same name is another log. Set by `app.assembly`.
+        self.incarnations: Callable[[], Awaitable[dict[str, str]]] = _no_incarnations
+        self._ticked_s = time.monotonic()
+        self._stall_max_s = settings.session_timeout_s / 2
+        self._reader: AIOKafkaConsumer | None = None
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Start the producer: idempotent (Faust's is not), all replicas, lz4, no lingering."""
+        compress_fast()
+        self.producer = keep_batches(
+            AIOKafkaProducer(
+                **aiokafka_options(self.settings),
+                enable_idempotence=True,
+                acks="all",
+                compression_type="lz4",
+                linger_ms=0,
+                max_batch_size=BATCH_MAX_BYTES,
+                max_request_size=REQUEST_MAX_BYTES,
+            )
+        )
+        await self.producer.start()
+
+    async def stop(self) -> None:
+        """Stop producer and reader; the stages have checkpointed before."""
+        if self.producer is not None:
+            await self.producer.stop()
+        if self._reader is not None:
+            await self._reader.stop()
+
+    async def tick(self) -> None:
+        """Prove that the loop runs. Runs for the life of the process."""
+        self._ticked_s = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.refuse_after_stall()
+            self._ticked_s = time.monotonic()
+
+    def refuse_after_stall(self) -> None:
+        """A loop that stood still for half the session time-out may have lost its partitions: it must not send."""
+        stalled_s = time.monotonic() - self._ticked_s
+        if not self.transient and stalled_s > self._stall_max_s:
+            self.fail("event loop", Fatal(f"expected a turn each {TICK_S} s, was none for {stalled_s:.1f} s"))
+
+    def fail(self, where: str, error: BaseException) -> None:
+        """Log, and end the process without acknowledging anything."""
+        user = isinstance(error, UserMistake) or "this state was built from" in str(error)
+        if isinstance(error, Fatal | UserMistake):
+            log.critical("%s: %s; ending the process", where, error)
+        else:
+            log.critical("%s: %r; ending the process", where, error, exc_info=error)
+        logging.shutdown()
+        sys.stderr.flush()
+        self.on_fail(EXIT_USER if user else EXIT_BUG)
+
+    # --- parts for stages ---
+
+    def store_path(self, table: str, partition: int) -> Path | None:
+        """Where a partition of a table is kept: under the worker's own `--datadir`, never shared."""
+        if self.transient:
+            return None
+        return Path(self.app.conf.datadir) / "tables" / f"{table}-{partition}.rocksdb"
+
+    def outbox(self, topic: str, partition: int) -> Outbox:
+        """A new sender for one topic partition."""
+        if self.transient:
+            return TransientOutbox(topic, partition)
+        return Outbox(
+            self._started(), topic, partition, self.refuse_after_stall, lambda why: self.fail("send", Fatal(why))
+        )
+
+    def _started(self) -> AIOKafkaProducer:
+        if self.producer is None:
+            raise Fatal("expected a started producer, was none")
+        return self.producer
+
+    async def new_reader(self) -> AIOKafkaConsumer:
+        """A started consumer without a group, for changelogs."""
+        reader = AIOKafkaConsumer(
+            **aiokafka_options(self.settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=RESTORE_FETCH_BYTES,
+        )
+        await reader.start()
+        return reader
+
+    async def breathe(self) -> None:
+        """Let the loop turn during a restore."""
+        await asyncio.sleep(0)
+
+    # --- the source's offsets ---
+
+    def begin(self, message: Any) -> bool:
+        """See `BatchConsumer.begin`."""
+        return True if self.transient else bool(self.app.consumer.begin(message))
+
+    def release(self, message: Any) -> None:
+        """Not worked on, and not to be waited for: it comes again."""
+        if not self.transient:
+            self.app.consumer.unacked.discard(message)
+
+    async def log_start(self, topic: str, partition: int) -> int:
+        """The first offset the log still has."""
+        if self._reader is None:
+            self._reader = await self.new_reader()
+        tp = TopicPartition(topic, partition)
+        return int((await self._reader.beginning_offsets([tp]))[tp])
+
+    async def first_record(self, topic: str, partition: int, offset: int) -> int:
+        """The offset of the first record at or after `offset`; waits for one.
+
+        Raises:
+            Fatal: there was none within the recovery deadline.
+        """
+        tp = TopicPartition(topic, partition)
+        reader = await self.new_reader()
+        try:
+            reader.assign([tp])
+            reader.seek(tp, offset)
+            async with asyncio.timeout(self.recovery_deadline_s):
+                while not (fetched := await reader.getmany(tp, timeout_ms=1_000)):
+                    pass
+        except TimeoutError:
+            raise Fatal(f"{topic}-{partition}: expected a record at or after {offset}, was none") from None
+        finally:
+            await reader.stop()
+        first = fetched[tp][0]
+        return int((first[0] if isinstance(first, list) else first).offset)
+
+    def committed(self, topic: str, partition: int) -> int:
+        """The group's commit as of the assignment."""
+        return int(self.app.consumer._committed_offset.get(TopicPartition(topic, partition)) or 0)
+
+    async def rewind(self, topic: str, partition: int, offset: int) -> None:
+        """Set the group's commit back."""
+        await self.app.consumer._commit({TopicPartition(topic, partition): offset})
+
+
+async def _no_incarnations() -> dict[str, str]:
+    return {}
+
+
+class TransientOutbox(Outbox):
+    """Keeps what is sent, for tests of agents without a broker."""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        super().__init__(None, topic, partition, lambda: None, lambda why: None)  # type: ignore[arg-type]
+        self.sent: list[tuple[bytes | None, bytes | None]] = []
+
+    def put(self, rows: list[tuple[bytes | None, bytes | None]]) -> None:
+        self.sent += rows
+        self.queued += len(rows)
+        self.acked = self.queued
+        self.next_offset = self.queued

@@ -1,0 +1,67 @@
+"""Real engines for tests: one Kafka and one Postgres a session, in a temporary directory, on a free port.
+
+They share the jars that jgo keeps in the user's cache; a clean machine fetches them once. A test that pauses or kills
+an engine puts it back before it ends.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.engines.kafka import KafkaEngine
+from ops.engines.postgres import PostgresEngine
+from ops.ports import free_ports
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine]:
+    """A real Kafka: `.bus_url`, `.pause()`, `.resume()`, `.kill9()`, `.restart()`. Use topic names of your own."""
+    engine = _new_kafka(tmp_path_factory.mktemp("kafka"))
+    engine.start()
+    yield engine
+    engine.kill9()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaEngine]:
+    """A real Kafka for one test alone (about 5 s): where the catalogue's own topic names are needed."""
+    engine = _new_kafka(tmp_path / "kafka")
+    engine.start()
+    yield engine
+    engine.kill9()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresEngine]:
+    """A real PostgreSQL: `.dsn`, `.stop()`, `.start()`. Use a database or schema of your own (`new_database`)."""
+    engine = PostgresEngine(tmp_path_factory.mktemp("postgres") / "data")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def new_database(postgres: PostgresEngine) -> Iterator[Callable[[], str]]:
+    """Call it for the DSN of a new, empty database of the session's Postgres; dropped after the test."""
+    import psycopg
+
+    names: list[str] = []
+
+    def create() -> str:
+        name = f"t_{free_ports(1)[0]}_{len(names)}"
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            connection.execute(f'create database "{name}"')  # type: ignore[call-overload]
+        names.append(name)
+        return postgres.dsn.replace("/postgres?", f"/{name}?")
+
+    yield create
+    if not postgres.answers():
+        postgres.start()
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f'drop database if exists "{name}" with (force)')  # type: ignore[call-overload]
+
+
+def _new_kafka(folder: Path) -> KafkaEngine:
+    return KafkaEngine(folder, folder / "kafka.log", free_ports(1)[0])

@@ -1,0 +1,236 @@
+"""The order of a checkpoint, step by step, with a broker that answers when the test says so."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kernel_judge import memory_task
+
+from domain.errors import Fatal
+from schemas.records import Cause
+from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES
+from tables.outbox import Outbox
+from tables.store import MARK_KEY
+from tables.task import Task, refuse_lost_log
+
+SOURCE = BOOK_UPDATES.name
+
+
+class Broker:
+    """Takes batches, and acknowledges them when told."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int]] = []
+        self.open: dict[str, list[asyncio.Future[Any]]] = {}
+        self.ends: dict[str, int] = {}
+
+    def create_batch(self) -> Any:
+        rows: list[Any] = []
+
+        def append(*, timestamp: None, key: bytes | None, value: bytes | None) -> object:
+            rows.append((key, value))
+            return object()
+
+        return SimpleNamespace(append=append, rows=rows)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
+        base = self.ends.get(topic, 0)
+        self.ends[topic] = base + len(batch.rows)
+        self.sent.append((topic, len(batch.rows)))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.open.setdefault(topic, []).append(future)
+        future.base = base  # type: ignore[attr-defined]
+        return future
+
+    async def answer(self, topic: str) -> None:
+        """Acknowledge everything sent to a topic, and let everybody act on it."""
+        for future in self.open.pop(topic, []):
+            future.set_result(SimpleNamespace(offset=future.base))  # type: ignore[attr-defined]
+        await settle()
+
+
+async def settle() -> None:
+    """Let every task that can run do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def on(broker: Broker) -> Task[Any]:
+    """A task of books that sends to this broker."""
+    task = memory_task()
+
+    def outbox(topic: str) -> Outbox:
+        return Outbox(broker, topic, 0, lambda: None, pytest.fail)
+
+    task._outboxes = {QUOTE_UPDATES.name: outbox("quotes")}
+    task._changelog = outbox("changelog")
+    return task
+
+
+def fold_one(task: Task[Any], acked: list[int], offset: int) -> None:
+    """One record that changes a key and gives an output."""
+    from tables.order_books import BookState
+
+    rows = task.admit(SOURCE, [SimpleNamespace(offset=offset, key=b"KX", value=b"")])
+    if rows:
+        task.table.put(b"KX", BookState("KX", offset))
+    task.publish({QUOTE_UPDATES.name: [(b"KX", b"quote")]} if rows else {}, lambda: acked.append(offset))
+
+
+async def test_source_is_acknowledged_only_after_outputs_changelog_and_store() -> None:
+    """Each step waits for the one before; nothing is written ahead of what precedes it."""
+    broker, acked = Broker(), []
+    task = on(broker)
+    fold_one(task, acked, 0)
+    running = asyncio.create_task(task.checkpoint())
+    await settle()
+    assert broker.sent == [("quotes", 1)], "the changelog must wait for the outputs"
+    await broker.answer("quotes")
+    assert broker.sent == [("quotes", 1), ("changelog", 2)]
+    assert task.table.store.get(b"KX") is None, "the store must wait for the changelog"
+    assert acked == []
+    await broker.answer("changelog")
+    await running
+    assert task.table.store.get(b"KX") is not None
+    assert task.table.store.get(MARK_KEY) is not None
+    assert acked == [0]
+
+
+async def test_records_folded_during_a_checkpoint_belong_to_the_next_one() -> None:
+    """Their acknowledgement, their value and their offset all wait."""
+    broker, acked = Broker(), []
+    task = on(broker)
+    fold_one(task, acked, 0)
+    running = asyncio.create_task(task.checkpoint())
+    await settle()
+    fold_one(task, acked, 1)
+    await broker.answer("quotes")
+    await broker.answer("changelog")
+    await running
+    assert acked == [0]
+    assert (task.table.store.get(b"KX") or b"")[:8] == (1).to_bytes(8, "big")
+    again = asyncio.create_task(task.checkpoint())
+    await settle()
+    await broker.answer("quotes")
+    await settle()
+    await broker.answer("changelog")
+    await again
+    assert acked == [0, 1]
+
+
+async def test_partition_lost_during_a_checkpoint_leaves_store_and_source_alone() -> None:
+    """The changelog's answer comes after the revoke: the next owner replays."""
+    broker, acked = Broker(), []
+    task = on(broker)
+    fold_one(task, acked, 0)
+    running = asyncio.create_task(task.checkpoint())
+    await settle()
+    await broker.answer("quotes")
+    task.closed = True
+    await broker.answer("changelog")
+    await running
+    assert acked == []
+    assert task.table.store.get(b"KX") is None
+
+
+async def test_nobody_waits_for_a_checkpoint_of_a_lost_partition() -> None:
+    """An agent that waited out an overfull partition goes on when the partition goes."""
+    task = on(Broker())
+    fold_one(task, [], 0)
+    waiting = asyncio.create_task(task.wait_checkpoint())
+    await settle()
+    task.close()
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_nobody_waits_for_the_restore_of_a_lost_partition() -> None:
+    """An agent that waited for a restore is let go with the partition."""
+    task = on(Broker())
+    waiting = asyncio.create_task(task.ready.wait())
+    await settle()
+    task.close()
+    await asyncio.wait_for(waiting, 5)
+    assert not task.restored
+
+
+async def test_foreign_writer_of_the_changelog_makes_every_key_be_written_again() -> None:
+    """The broker's offset jumps by a zombie's record: all keys follow; until then a restart reads from before it."""
+    broker, acked = Broker(), []
+    task = on(broker)
+
+    async def whole_checkpoint() -> None:
+        running = asyncio.create_task(task.checkpoint())
+        await settle()
+        await broker.answer("quotes")
+        await broker.answer("changelog")
+        await running
+
+    fold_one(task, acked, 0)
+    await whole_checkpoint()
+    position = task.table.store.position()
+    broker.ends["changelog"] += 1
+    task.publish({}, lambda: acked.append(1))
+    await whole_checkpoint()
+    assert task.foreign_rewrites == 1
+    assert task.table.store.position() == position
+    await whole_checkpoint()
+    assert broker.sent[-1] == ("changelog", 2)
+    assert task.table.store.position() == broker.ends["changelog"]
+
+
+async def test_outputs_keep_their_order_with_one_batch_in_flight() -> None:
+    """What comes while the broker works is the next batch, in order."""
+    broker = Broker()
+    box = Outbox(broker, "t", 0, lambda: None, pytest.fail)
+    box.put([(None, b"1")])
+    await settle()
+    box.put([(None, b"2")])
+    box.put([(None, b"3")])
+    await settle()
+    assert broker.sent == [("t", 1)]
+    await broker.answer("t")
+    assert broker.sent == [("t", 1), ("t", 2)]
+    assert (box.acked, box.waiting) == (1, 2)
+    await broker.answer("t")
+    assert (box.acked, box.waiting) == (3, 0)
+
+
+async def test_failed_send_ends_the_process_and_acknowledges_nothing() -> None:
+    """An error of the producer is never followed by a commit."""
+    broker, failures = Broker(), []
+    box = Outbox(broker, "t", 0, lambda: None, failures.append)
+    box.put([(None, b"1")])
+    await settle()
+    broker.open["t"][0].set_exception(RuntimeError("no leader"))
+    await settle()
+    assert box.acked == 0
+    assert "no leader" in failures[0]
+    with pytest.raises(RuntimeError):
+        await box._sender  # type: ignore[misc]
+
+
+def test_records_at_or_below_the_state_are_skipped() -> None:
+    """What the state includes is not admitted again, whole runs or their beginning."""
+    task = memory_task()
+    rows = [SimpleNamespace(offset=o, key=b"k", value=b"") for o in range(10)]
+    assert len(task.admit(SOURCE, rows[:6])) == 6
+    assert task.admit(SOURCE, rows[2:5]) == []
+    assert [row.offset for row in task.admit(SOURCE, rows[4:])] == [6, 7, 8, 9]
+    assert task.next_offset(SOURCE) == 10
+
+
+def test_derived_record_that_its_writer_published_again_is_known_by_its_cause() -> None:
+    """At or below the highest (offset, n) of a cause partition it came before; other partitions do not matter."""
+    task = memory_task()
+    taken = [task.repeats(Cause("t", 0, o, n)) for o, n in ((5, 0), (5, 1), (5, 0), (5, 1), (6, 0), (4, 9))]
+    assert taken == [False, False, True, True, False, True]
+    assert not task.repeats(Cause("t", 1, 5, 0))
+    assert not task.repeats(None)
+
+
+def test_source_shorter_than_the_state_is_refused_with_what_to_do() -> None:
+    """The topic is another one: replay cannot mend that."""
+    refuse_lost_log("t", 0, 10, 10)
+    with pytest.raises(Fatal, match=r"not the one this state was built from; start with a new --data-dir"):
+        refuse_lost_log("t", 0, 10, 9)

@@ -1,0 +1,139 @@
+"""What a stage does with a run of records: what it skips, and gaps that it must not believe."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kernel_judge import memory_task
+
+from domain.errors import Fatal
+from schemas.records import Cause
+from schemas.registry import BOOK_UPDATES
+from tables import order_books
+from tables.stage import Stage
+from tables.task import Task
+
+SOURCE = BOOK_UPDATES.name
+
+
+def derived(offset: int, key: bytes, cause_offset: int) -> Any:
+    """A record that another agent derived from record `cause_offset` of its source."""
+    value = b'{"cause":{"topic":"up","partition":0,"offset":%d,"n":0},"payload":{}}' % cause_offset
+    return SimpleNamespace(offset=offset, key=key, value=value, cause=Cause("up", 0, cause_offset, 0))
+
+
+class Log:
+    """A kernel whose source log starts at `start` and holds these offsets."""
+
+    transient = False
+
+    def __init__(self, offsets: list[int], start: int = 0, committed: int = 0) -> None:
+        self.offsets, self.start, self.commit = offsets, start, committed
+        self.released: list[Any] = []
+
+    def begin(self, message: Any) -> bool:
+        return True
+
+    def release(self, message: Any) -> None:
+        self.released.append(message)
+
+    async def log_start(self, topic: str, partition: int) -> int:
+        return self.start
+
+    async def first_record(self, topic: str, partition: int, offset: int) -> int:
+        return min(o for o in self.offsets if o >= offset)
+
+    def committed(self, topic: str, partition: int) -> int:
+        return self.commit
+
+    async def rewind(self, topic: str, partition: int, offset: int) -> None:
+        self.commit = offset
+
+
+def stage_of(kernel: Log) -> tuple[Stage[Any], Task[Any], list[Any]]:
+    """A stage that owns partition 0 and remembers the records whose effect it would take."""
+    taken: list[Any] = []
+
+    def fold(task: Task[Any], topic: str, rows: list[Any]) -> dict[str, Any]:
+        taken.extend(row.offset for row in rows if not task.repeats(getattr(row, "cause", None)))
+        return {}
+
+    stage = Stage("s", (SOURCE,), order_books.ORDER_BOOKS, (), fold, lambda *_: {}, "changelog", kernel)  # type: ignore[arg-type]
+    task = memory_task()
+    stage.tasks[0] = task
+    task.start()
+    return stage, task, taken
+
+
+def run_of(rows: list[Any]) -> Any:
+    """An event of partition 0."""
+    message = SimpleNamespace(topic=SOURCE, partition=0, tp=(SOURCE, 0))
+    return SimpleNamespace(message=message, value=rows, ack=lambda: True)
+
+
+async def test_record_skipped_because_its_key_is_ahead_is_known_when_it_comes_again() -> None:
+    """Its writer was killed too and published it again: it must not take effect twice, whatever stands between."""
+    stage, task, taken = stage_of(Log([]))
+    task.ahead = {b"K": (2,)}
+    rows = [derived(0, b"J", 5), derived(1, b"K", 6), derived(2, b"K", 6), derived(3, b"J", 7)]
+    await stage.take(run_of(rows))
+    assert taken == [0, 3], "record 1 is in the value already, record 2 is record 1 again"
+
+
+async def test_gap_that_the_log_confirms_is_no_loss() -> None:
+    """Transaction markers and compaction leave offsets without records."""
+    stage, _, taken = stage_of(Log([0, 1, 7, 8]))
+    await stage.take(run_of([derived(0, b"J", 0), derived(1, b"J", 1)]))
+    await stage.take(run_of([derived(7, b"J", 2), derived(8, b"J", 3)]))
+    assert taken == [0, 1, 7, 8]
+
+
+async def test_gap_that_the_log_does_not_confirm_ends_the_process() -> None:
+    """Records that are in the log and did not come were lost on their way: nothing behind them may be taken."""
+    stage, _, taken = stage_of(Log([0, 1, 2, 3]))
+    await stage.take(run_of([derived(0, b"J", 0)]))
+    with pytest.raises(Fatal, match="expected the record at 1 after 1, came 3"):
+        await stage.take(run_of([derived(3, b"J", 3)]))
+    assert taken == [0]
+
+
+async def test_gap_below_the_log_start_is_a_hole() -> None:
+    """Retention was faster: the hole is noted and the rest is taken."""
+    stage, task, taken = stage_of(Log([5, 6], start=5))
+    await stage.take(run_of([derived(5, b"J", 5)]))
+    assert stage.holes == [(SOURCE, 0, 0, 5)]
+    assert (taken, task.next_offset(SOURCE)) == ([5], 6)
+
+
+async def test_commit_ahead_of_the_state_is_set_back() -> None:
+    """The state was lost with its changelog: the next start replays what it misses."""
+    kernel = Log([0, 1, 2, 3], committed=3)
+    stage, _, taken = stage_of(kernel)
+    with pytest.raises(Fatal, match="the commit was set back"):
+        await stage.take(run_of([derived(3, b"J", 3)]))
+    assert (kernel.commit, taken) == (0, [])
+
+
+async def test_run_of_a_partition_that_is_not_ours_is_let_go() -> None:
+    """Neither worked on nor waited for: it comes again to whoever owns it."""
+    kernel = Log([])
+    stage, task, taken = stage_of(kernel)
+    task.closed = True
+    await stage.take(run_of([derived(0, b"J", 0)]))
+    stage.tasks.clear()
+    await stage.take(run_of([derived(0, b"J", 0)]))
+    assert (taken, len(kernel.released)) == ([], 2)
+
+
+async def test_run_that_waits_for_a_restore_is_let_go_when_the_partition_goes() -> None:
+    """A rebalance in the middle of a restore waits for nobody."""
+    kernel = Log([])
+    stage, task, taken = stage_of(kernel)
+    task.restored = False
+    task.ready.clear()
+    waiting = asyncio.create_task(stage.take(run_of([derived(0, b"J", 0)])))
+    await asyncio.sleep(0)
+    stage.hasten()
+    await asyncio.wait_for(waiting, 5)
+    assert (taken, len(kernel.released)) == ([], 1)

@@ -1,0 +1,256 @@
+"""Polling a real HTTP account that misbehaves: whatever it answers, each fill is found once, and the mark is honest."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from account_desk import Desk, KeepingPublisher
+
+from producers.account_mark import Mark, load_mark, save_mark
+from producers.account_poll import AccountPoller
+from producers.account_reporter import AccountReporter
+from producers.account_stream import AccountStream
+from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
+from venues.kalshi.account_rest import AccountRest, TokenBudget
+from venues.kalshi.rest import RestUnavailable
+from venues.simulator.account import Account
+from venues.simulator.account_rest import AccountFaults
+from venues.simulator.config import SimConfig
+from venues.simulator.server import serving
+
+pytestmark = pytest.mark.long
+
+DEADLINE_S = 20.0
+PLENTY = 1_000_000  # tokens: these tests are about answers, not about pace
+
+
+class World:
+    """A simulated account and a poller of it, without Kafka."""
+
+    def __init__(self, account: Account, sim: Any, rest: AccountRest, mark_path: Path) -> None:
+        self.account, self.hub, self.port, self.mark_path = account, sim.hub, sim.port, mark_path
+        self.publisher = KeepingPublisher()
+        self.reporter = AccountReporter(self.publisher, "session")  # type: ignore[arg-type]
+        self.rest = rest
+        self.poller = self.new_poller()
+
+    def new_poller(self) -> AccountPoller:
+        """As after a restart: only the mark is left."""
+        return AccountPoller(self.rest, self.reporter, self.publisher, self.mark_path, interval_s=10, overlap_s=60)  # type: ignore[arg-type]
+
+    def trade(self, actions: int) -> None:
+        for _ in range(actions):
+            self.account.act(self.hub)
+        self.hub.flush()
+
+    def strike(self, **faults: object) -> None:
+        self.account.portfolio.faults = msgspec.convert(faults, AccountFaults)
+
+    def desk(self) -> Desk:
+        desk = Desk()
+        for _, _, record in self.publisher.records:
+            desk.read(record)
+        return desk
+
+
+@asynccontextmanager
+async def world(tmp_path: Path, budget: int = PLENTY) -> AsyncIterator[World]:
+    """An account with open markets that trades only when told."""
+    config = SimConfig(rate=2_000, strikes=3)
+    account = Account(config, actions_per_s=0, budget_per_s=budget)
+    async with AsyncExitStack() as parts:
+        sim = await parts.enter_async_context(serving(config, (account,)))
+        rest = await parts.enter_async_context(AccountRest(f"http://127.0.0.1:{sim.port}/trade-api/v2", None))
+        if budget == PLENTY:
+            rest.budget = TokenBudget(PLENTY)
+        await until(lambda: sum(1 for m in sim.hub.markets.values() if m.book.yes and m.book.no) >= 3)
+        yield World(account, sim, rest, tmp_path / "account" / "mark.json")
+
+
+async def until(holds: Any) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not holds():  # noqa: ASYNC110  the simulator tells nobody
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {},
+        {"same_page": True},
+        {"repeat_page_every": 2},
+        {"strip_ids_every": 3},
+        {"strip_ids_every": 1, "repeat_page_every": 2},
+        {"mix_units": True},
+        {"mix_units": True, "strip_ids_every": 2},
+        {"wrong_shape_every": 3},
+        {"orders_as_fills_every": 2},
+        {"status_429_every": 3, "retry_after_s": 0},
+        {"status_500_every": 4, "retry_after_s": 0},
+    ],
+    ids=lambda faults: "+".join(faults) or "none",
+)
+async def test_whatever_the_answers_each_fill_is_found_once_at_its_own_time(tmp_path: Path, faults: dict) -> None:
+    """Polls under a fault, then two healthy ones: fills, positions, fees and live orders are the venue's own."""
+    async with world(tmp_path) as w:
+        await w.poller.poll_once()
+        w.strike(**faults)
+        for _ in range(4):
+            w.trade(100)
+            try:
+                await w.poller.poll_once()
+            except RestUnavailable:
+                continue
+        w.strike()
+        assert await w.poller.poll_once() is None
+        assert await w.new_poller().poll_once() is None
+
+        desk = w.desk()
+        assert len(w.account.ledger.fills) > 200
+        desk.assert_equals(w.account.ledger)
+        assert desk.verdicts["conflicting"] == desk.verdicts["too_old"] == 0
+        assert not [state for state in desk.states.values() if state.venue and state.venue.drift_since_ms is not None]
+
+
+async def test_the_same_fills_polled_for_an_hour_stay_themselves(tmp_path: Path) -> None:
+    """The 4,774-row storm: 360 polls of the same page, in both time units and without ids, over restarts."""
+    async with world(tmp_path) as w:
+        await w.poller.poll_once()
+        w.trade(12)
+        w.strike(mix_units=True, strip_ids_every=2)
+        for n in range(360):
+            w.poller = w.new_poller() if n % 90 == 0 else w.poller
+            await w.poller._poll_fills(Mark(opening_ms=-1, fills_ms=0, orders_ms=0, settlements_ms=0))
+        w.strike()
+        await w.poller.poll_once()
+
+        desk = w.desk()
+        true = len(w.account.ledger.fills)
+        assert len(w.publisher.of(FILL_REPORTS.name)) > 200 * true
+        assert len(desk.fills) == true > 0
+        desk.assert_equals(w.account.ledger)
+
+
+async def test_the_mark_moves_only_after_the_ack_and_a_restart_fetches_what_was_missed(tmp_path: Path) -> None:
+    """An unacknowledged poll is repeated; fills of a long absence are paged in completely."""
+    async with world(tmp_path) as w:
+        await w.poller.poll_once()
+        before = load_mark(w.mark_path)
+        w.trade(50)
+        w.publisher.acknowledges = False
+        assert "will be repeated" in (await w.poller.poll_once() or "")
+        assert load_mark(w.mark_path) == before
+
+        w.publisher.acknowledges = True
+        w.trade(1_500)
+        w.publisher.records.clear()
+        assert await w.new_poller().poll_once() is None
+        pages = len(w.account.ledger.fills) / 200
+        assert pages > 3
+        w.desk().assert_equals(w.account.ledger)
+        mark = load_mark(w.mark_path)
+        assert mark is not None
+        assert mark.fills_ms == w.account.ledger.fills[-1].ts_us // 1_000
+
+
+async def test_a_first_start_opens_with_the_positions_of_that_moment(tmp_path: Path) -> None:
+    """What was traded before is in the opening, what comes after is folded on top of it, nothing twice."""
+    async with world(tmp_path) as w:
+        w.trade(200)
+        held = {t: p.net_e2 for t, p in w.account.ledger.positions.items() if p.net_e2}
+        await w.poller.poll_once()
+        openings = [r for r in w.publisher.of(POSITION_REPORTS.name) if type(r).__name__ == "OpeningPosition"]
+        await asyncio.sleep(0.002)  # the next fill is of a later millisecond than the opening
+        w.trade(100)
+        await w.poller.poll_once()
+
+        assert {r.payload.market_ticker: r.payload.position_e2 for r in openings} == held
+        desk = w.desk()
+        for ticker, position in w.account.ledger.positions.items():
+            assert desk.states[ticker].fold.count_e2 == position.net_e2
+
+
+async def test_an_order_that_vanished_is_asked_for_by_its_id(tmp_path: Path) -> None:
+    """Neither resting nor recent any more: its end is found all the same."""
+    async with world(tmp_path) as w:
+        await w.poller.poll_once()
+        w.trade(30)
+        await w.poller.poll_once()
+        order = w.account.ledger.resting()[0]
+        w.account.ledger.cancel(order, order.created_us + 1)
+        mark = load_mark(w.mark_path)
+        assert mark is not None and order.order_id in mark.resting
+        mark.orders_ms += 10_000_000  # long after: the recent orders no longer hold it
+        save_mark(w.mark_path, mark)
+        await w.new_poller().poll_once()
+
+        last = [r.payload for r in w.publisher.of(ORDER_REPORTS.name) if r.payload.order_id == order.order_id][-1]
+        assert last.status == "canceled"
+
+
+async def test_requests_stay_within_the_venues_budget(tmp_path: Path) -> None:
+    """The simulator enforces the Basic tier and never has to refuse; what it refuses on purpose is paid for too."""
+    async with world(tmp_path, budget=200) as w:
+        await w.poller.poll_once()
+        w.strike(status_429_every=5, retry_after_s=0)
+        for _ in range(3):
+            w.trade(20)
+            await w.poller.poll_once()
+
+        counts = w.account.portfolio.counts
+        assert counts["over_budget"] == 0
+        assert counts["status_429_every"] > 0
+        assert w.rest.counts["status_429"] == counts["status_429_every"]
+        w.desk().assert_equals(w.account.ledger)
+
+
+async def test_a_refused_item_is_one_dead_letter_however_often_it_is_polled(tmp_path: Path) -> None:
+    """Orders in the list of fills become dead letters once each, and never fills."""
+    async with world(tmp_path) as w:
+        await w.poller.poll_once()
+        w.trade(20)
+        w.strike(orders_as_fills_every=1)
+        for _ in range(5):
+            await w.poller.poll_once()
+
+        letters = w.publisher.of(DLQ.name)
+        assert {letter.payload.reason for letter in letters} == {"fake_fill"}
+        assert len({letter.idempotency_key for letter in letters}) == len(letters)
+        assert w.reporter.refused["fake_fill"] > len(letters)
+
+
+async def test_pushed_and_polled_twins_are_one_and_a_dropped_push_is_found_by_the_poll(tmp_path: Path) -> None:
+    """Every third frame missing, every fourth twice, both vintages: the poll completes what the push began."""
+    async with world(tmp_path) as w:
+        await w.poller.poll_once()
+        stream = AccountStream(f"ws://127.0.0.1:{w.port}/trade-api/ws/v2", None, w.reporter, w.publisher, 25.0)  # type: ignore[arg-type]
+        task = asyncio.create_task(stream.run())
+        await until(lambda: stream.counts["control_frames"] == 3)
+        w.strike(drop_frame_every=3, repeat_frame_every=4)
+        w.trade(200)
+        await until(lambda: w.reporter.counts["fills_ws"] > 20 and stream.counts["frames_in"] > 200)
+        for session in list(w.hub.sessions):
+            session.sever()
+        await until(lambda: stream.counts["disconnects"] == 1 and stream.connected)
+        await w.poller.poll_once()
+        task.cancel()
+
+        desk = w.desk()
+        assert w.reporter.counts["fills_ws"] > 0
+        desk.assert_equals(w.account.ledger)
+        assert desk.verdicts["duplicate"] > 0
+
+
+def test_a_mark_that_cannot_be_read_is_a_clear_line_and_never_a_guess(tmp_path: Path) -> None:
+    """A broken file stops the start; a missing one is the first start."""
+    from domain.errors import UserMistake
+
+    path = tmp_path / "mark.json"
+    assert load_mark(path) is None
+    path.write_text('{"fills_ms":')
+    with pytest.raises(UserMistake, match=r"mark\.json"):
+        load_mark(path)

@@ -1,0 +1,88 @@
+"""The simulated account: what it pushes and what it answers is one and the same truth, in both vintages."""
+
+import random
+from collections import Counter
+
+import pytest
+from account_desk import Desk
+from account_trade import by_rest, traded
+
+from domain.fees import trade_fee_e6
+from schemas import account_records as a
+from venues.kalshi.account import fill_of
+from venues.kalshi.account_records import fill_report
+from venues.simulator import account_wire as wire
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["today", "january 2026"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_answers_of_either_vintage_lead_to_the_accounts_own_positions(seed: int, old: bool) -> None:
+    """Orders that rest, fill in parts and cancel, several fills in a microsecond, a settlement: equal to the cent."""
+    ledger = traded(seed).ledger
+    records = by_rest(ledger, old)
+    random.Random(seed).shuffle(records)
+    desk = Desk()
+    for record in [*records, *records]:
+        desk.read(record)
+
+    desk.assert_equals(ledger)
+    assert ledger.positions["KX-A"].settled
+    assert desk.states["KX-A"].fold.realized_e6 == ledger.positions["KX-A"].cash_e6
+
+
+def test_pushed_fills_of_either_vintage_are_the_answers_twins() -> None:
+    """A frame and its REST item are one fill; the frame never contradicts it."""
+    ledger = traded(5).ledger
+    desk = Desk()
+    for fill in ledger.fills:
+        for item in (
+            wire.fill_frame(fill, old=True),
+            wire.fill_frame(fill, old=False),
+            wire.fill_item(fill, old=False),
+        ):
+            desk.read(fill_report(fill_of(item), "kalshi_ws", 1 << 50))
+
+    assert set(desk.verdicts) <= {"new", "amended", "duplicate"}
+    assert len(desk.fills) == len(ledger.fills)
+
+
+def test_the_trader_exercises_what_the_issue_names() -> None:
+    """Several fills in one microsecond, equal ones among them, partial fills, cancels, both sides, both actions."""
+    ledger = traded(1).ledger
+    at_once = Counter((fill.order.order_id, fill.ts_us) for fill in ledger.fills)
+    equal = Counter((fill.order.order_id, fill.ts_us, fill.price_e4, fill.count_e2) for fill in ledger.fills)
+    statuses = Counter(order.status for order in ledger.orders)
+
+    assert max(at_once.values()) >= 3
+    assert max(equal.values()) >= 2
+    assert all(statuses[status] for status in ("resting", "canceled", "executed"))
+    assert any(0 < order.filled_e2 < order.initial_e2 for order in ledger.orders)
+    assert len({(fill.order.side, fill.order.action) for fill in ledger.fills}) == 4
+
+
+def test_fees_follow_the_schedule_and_makers_pay_none() -> None:
+    """The sum of an order's net fees is its trade fees plus less than a cent of rounding per fill."""
+    ledger = traded(1).ledger
+    for order in ledger.orders:
+        fills = [fill for fill in ledger.fills if fill.order is order]
+        model = sum(trade_fee_e6(fill.count_e2, fill.price_e4) for fill in fills if fill.is_taker)
+        assert model <= order.fees_e6 < model + 10_000 * max(1, len(fills))
+        assert order.fees_e6 == sum(fill.fee_e6 for fill in fills)
+
+
+def test_the_same_seed_is_the_same_account() -> None:
+    """Deterministic by seed, but for the clock."""
+    first, again, other = traded(1), traded(1), traded(2)
+
+    assert [f.fill_id for f in first.ledger.fills] == [f.fill_id for f in again.ledger.fills]
+    assert [f.fill_id for f in first.ledger.fills] != [f.fill_id for f in other.ledger.fills]
+
+
+def test_reports_of_the_simulator_are_strict_records() -> None:
+    """What the tests fold is what the topics would take."""
+    from schemas.codec import encode_record
+    from schemas.registry import FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS, decoder
+
+    topics = {a.FillReport: FILL_REPORTS, a.OrderReport: ORDER_REPORTS, a.SettlementReport: POSITION_REPORTS}
+    for record in by_rest(traded(1, 60).ledger, old=True):
+        assert decoder(topics[type(record)]).decode(encode_record(record)) == record  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Coinbase: the spot feed."""

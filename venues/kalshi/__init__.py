@@ -1,0 +1,1 @@
+"""Kalshi: signing, frames of all wire vintages, REST, translation to our records."""

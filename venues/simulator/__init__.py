@@ -1,0 +1,1 @@
+"""A venue on loopback: real sockets, the venues' protocols, deterministic by seed, or a capture played back."""

@@ -1,0 +1,165 @@
+"""The simulated account's own truth: orders, fills, settlements, and the sums that every store of ours must reach.
+
+Kept deliberately apart from `domain.positions`: counts, cash and fees are summed here in another way, so that a wrong
+fold there cannot agree with itself.
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Literal
+
+from domain.fees import charge_fill, trade_fee_e6
+
+Side = Literal["yes", "no"]
+Action = Literal["buy", "sell"]
+DOLLAR_E4 = 10_000
+
+
+@dataclass(slots=True, eq=False)
+class SimOrder:
+    """One order; `rounding_e6` is its fee accumulator."""
+
+    order_id: str
+    client_order_id: str
+    ticker: str
+    side: Side
+    action: Action
+    price_e4: int  # the own leg's limit
+    initial_e2: int
+    created_us: int
+    filled_e2: int = 0
+    status: Literal["resting", "canceled", "executed"] = "resting"
+    updated_us: int = 0
+    fees_e6: int = 0
+    rounding_e6: int = 0
+
+    @property
+    def remaining_e2(self) -> int:
+        """What still rests; nothing once it is over."""
+        return self.initial_e2 - self.filled_e2 if self.status == "resting" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class SimFill:
+    """One fill at the own leg's price."""
+
+    fill_id: str
+    order: SimOrder
+    price_e4: int
+    count_e2: int
+    is_taker: bool
+    fee_e6: int
+    ts_us: int
+    position_after_e2: int
+
+    @property
+    def yes_price_e4(self) -> int:
+        """What the wire calls the price, always."""
+        return self.price_e4 if self.order.side == "yes" else DOLLAR_E4 - self.price_e4
+
+    @property
+    def adds_yes(self) -> bool:
+        """Buying YES and selling NO are the same direction."""
+        return (self.order.side == "yes") == (self.order.action == "buy")
+
+
+@dataclass(slots=True)
+class SimPosition:
+    """One market: net count (YES positive), money paid and received at own-leg prices, fees."""
+
+    net_e2: int = 0
+    cash_e6: int = 0
+    fees_e6: int = 0
+    volume_e2: int = 0
+    fills: int = 0
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SimSettlement:
+    """What a market paid at its end."""
+
+    ticker: str
+    result: Literal["yes", "no"]
+    net_e2: int
+    revenue_e6: int
+    fees_e6: int
+    settled_us: int
+
+
+@dataclass
+class Ledger:
+    """Everything that happened, oldest first."""
+
+    seed: int = 1
+    orders: list[SimOrder] = field(default_factory=list)
+    fills: list[SimFill] = field(default_factory=list)
+    settlements: list[SimSettlement] = field(default_factory=list)
+    positions: dict[str, SimPosition] = field(default_factory=dict)
+    by_id: dict[str, SimOrder] = field(default_factory=dict)
+    live: dict[str, SimOrder] = field(default_factory=dict)
+
+    def place(self, ticker: str, side: Side, action: Action, price_e4: int, count_e2: int, now_us: int) -> SimOrder:
+        """A new order that rests until it is filled or cancelled."""
+        number = len(self.orders)
+        order_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"order {self.seed} {number} {ticker}"))
+        order = SimOrder(order_id, f"sim-{number}", ticker, side, action, price_e4, count_e2, now_us, updated_us=now_us)
+        self.orders.append(order)
+        self.by_id[order_id] = self.live[order_id] = order
+        return order
+
+    def fill(self, order: SimOrder, price_e4: int, count_e2: int, now_us: int, *, is_taker: bool) -> SimFill:
+        """Fill a part of an order at an own-leg price; fees as the venue charges them."""
+        count_e2 = min(count_e2, order.remaining_e2)
+        pays = order.action == "buy"
+        revenue_e6 = -count_e2 * price_e4 if pays else count_e2 * price_e4
+        fee_model = trade_fee_e6(count_e2, price_e4) if is_taker else 0
+        charge, order.rounding_e6 = charge_fill(order.rounding_e6, revenue_e6, fee_model)
+        position = self.positions.setdefault(order.ticker, SimPosition())
+        adds_yes = (order.side == "yes") == pays
+        before = position.net_e2
+        position.net_e2 += count_e2 if adds_yes else -count_e2
+        position.cash_e6 += _cash_e6(before, position.net_e2, price_e4 if order.side == "yes" else DOLLAR_E4 - price_e4)
+        position.fees_e6 += charge.net_e6
+        position.volume_e2 += count_e2
+        position.fills += 1
+        order.filled_e2 += count_e2
+        order.fees_e6 += charge.net_e6
+        order.updated_us = now_us
+        if order.filled_e2 == order.initial_e2:
+            order.status = "executed"
+            self.live.pop(order.order_id)
+        fill_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"fill {self.seed} {len(self.fills)} {order.order_id}"))
+        fill = SimFill(fill_id, order, price_e4, count_e2, is_taker, charge.net_e6, now_us, position.net_e2)
+        self.fills.append(fill)
+        return fill
+
+    def cancel(self, order: SimOrder, now_us: int) -> None:
+        """What rests is gone."""
+        order.status = "canceled"
+        self.live.pop(order.order_id)
+        order.updated_us = now_us
+
+    def settle(self, ticker: str, result: Literal["yes", "no"], now_us: int) -> SimSettlement:
+        """The market pays a dollar for each contract of the right side."""
+        position = self.positions.setdefault(ticker, SimPosition())
+        wins = position.net_e2 if result == "yes" else -position.net_e2
+        revenue_e6 = max(0, wins) * DOLLAR_E4
+        settlement = SimSettlement(ticker, result, position.net_e2, revenue_e6, position.fees_e6, now_us)
+        position.cash_e6 += revenue_e6
+        position.net_e2 = 0
+        position.settled = True
+        self.settlements.append(settlement)
+        return settlement
+
+    def resting(self) -> list[SimOrder]:
+        """The live orders, oldest first."""
+        return list(self.live.values())
+
+
+def _cash_e6(before_e2: int, after_e2: int, yes_price: int) -> int:
+    """Money of one fill where the venue nets YES against NO: each side's gain or loss of contracts at its own price."""
+    cash = 0
+    for sign, price in ((1, yes_price), (-1, DOLLAR_E4 - yes_price)):
+        cash -= (max(0, sign * after_e2) - max(0, sign * before_e2)) * price
+    return cash
