@@ -236,27 +236,35 @@ class WorkerProcess:
             return None
 
     def wait_committed(self, ends: dict[int, int], deadline_s: float = DEADLINE_S) -> None:
-        """Until this worker has committed all of market.book_updates up to these ends."""
+        """Until all of market.book_updates is committed up to these ends and this worker's tables are restored.
+
+        The commits alone are not enough: they may be an earlier worker's, read while this one is still restoring.
+        """
         wanted = {f"{BOOK_UPDATES.name}-{p}": end for p, end in ends.items() if end}
         until = time.monotonic() + deadline_s
         rows = None
         while time.monotonic() < until:
             rows = self.get("/lag")
             if rows and all((rows.get(name) or {}).get("committed") == end for name, end in wanted.items()):
-                return
+                if not self._busy_reasons():
+                    return
             if self.process.poll() is not None:
                 raise AssertionError(f"worker ended with {self.process.returncode}:\n{self.tail()}")
             time.sleep(0.05)
         raise AssertionError(f"expected commits at {wanted}, were {rows}:\n{self.tail()}")
 
+    def _busy_reasons(self) -> list[str]:
+        """Why its tables can not be read yet, from /readyz; other reasons (a silent feed) do not count."""
+        answer = self.get("/readyz") or {"reasons": ["restoring: no answer"]}
+        return [reason for reason in answer["reasons"] if "restoring" in reason or "rebalancing" in reason]
+
     def wait_owning(self, partitions: int, deadline_s: float = DEADLINE_S) -> None:
         """Until it owns that many partitions of market.book_updates and has restored everything."""
 
         def owns() -> bool:
-            answer = self.get("/readyz") or {"positions": {}, "reasons": []}
-            busy = [reason for reason in answer["reasons"] if "restoring" in reason or "rebalancing" in reason]
+            answer = self.get("/readyz") or {"positions": {}}
             owned = [name for name in answer["positions"] if name.startswith(f"{BOOK_UPDATES.name}-")]
-            return len(owned) == partitions and not busy
+            return len(owned) == partitions and not self._busy_reasons()
 
         self._wait(owns, deadline_s)
 
