@@ -175,7 +175,8 @@ class _AccountProducer(Collector):
 
     def _problems(self) -> list[str]:
         stalled_s = self._publisher.stalled_s()
-        problems = [self._kafka_problem, self._poller.problem, self._stream.problem]
+        # The poller's problem is of its last whole poll; the client's is of this moment, while it still retries.
+        problems = [self._kafka_problem, self._rest.problem or self._poller.problem, self._stream.problem]
         if stalled_s > self._settings.send_stall_s:
             problems.append(f"Kafka has not answered for {stalled_s:.0f} s")
         if self._publisher.is_full:

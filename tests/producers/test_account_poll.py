@@ -1,6 +1,7 @@
 """Polling a real HTTP account that misbehaves: whatever it answers, each fill is found once, and the mark is honest."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -206,6 +207,43 @@ async def test_requests_stay_within_the_venues_budget(tmp_path: Path) -> None:
         assert counts["status_429_every"] > 0
         assert w.rest.counts["status_429"] == counts["status_429_every"]
         w.desk().assert_equals(w.account.ledger)
+
+
+async def test_a_storm_of_429_is_seen_at_once_asks_no_more_and_loses_nothing(tmp_path: Path) -> None:
+    """Every answer is a 429: fewer requests than the budget allows, the reason visible, and all is told afterwards."""
+    async with world(tmp_path, budget=200) as w:
+        await w.poller.poll_once()
+        w.trade(40)
+        w.strike(status_429_every=1)
+        counts, begun_s = w.account.portfolio.counts, time.monotonic()
+        before = counts["requests"]
+        polling = asyncio.create_task(w.poller.run())
+        await until(lambda: counts["status_429_every"] >= 4)
+        assert w.rest.problem == "venue REST degraded: /portfolio/fills: 429"
+        # A tier's second of tokens saved up, and what has come since: the venue's own bound.
+        assert (counts["requests"] - before) * 10 <= 200 * (1 + time.monotonic() - begun_s)
+        assert counts["over_budget"] == 0
+
+        w.strike(status_429_every=0)
+        await until(lambda: w.poller.problem is None and w.poller.polls == 1)
+        polling.cancel()
+        assert w.rest.problem is None
+        w.desk().assert_equals(w.account.ledger)
+
+
+async def test_a_429_says_when_to_come_back_and_nothing_is_asked_before(tmp_path: Path) -> None:
+    """Retry-After is honoured to the second."""
+    async with world(tmp_path) as w:
+        w.strike(status_429_every=1, retry_after_s=1)
+        polling = asyncio.create_task(w.poller.poll_once())
+        counts = w.account.portfolio.counts
+        await until(lambda: counts["requests"] == 1)
+        begun_s = time.monotonic()
+        await until(lambda: counts["requests"] == 2)
+        assert time.monotonic() - begun_s > 0.9
+        w.strike(status_429_every=0)
+        await polling
+        assert w.rest.counts["status_429"] == 2
 
 
 async def test_a_refused_item_is_one_dead_letter_however_often_it_is_polled(tmp_path: Path) -> None:

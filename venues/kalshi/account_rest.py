@@ -61,6 +61,8 @@ class AccountRest:
         self, base_url: str, signer: RequestSigner | None, tier: Tier = "basic", tries_max: int = TRIES_MAX
     ) -> None:
         self.counts: Counter[str] = Counter()
+        #: Why the last answer was none (network, 429, 5xx), until there is one: a retry may still help.
+        self.problem: str | None = None
         self.budget = TokenBudget(TIER_TOKENS[tier][0] * BUDGET_SHARE)
         self._base_url = base_url.rstrip("/")
         self._signer = signer
@@ -91,7 +93,13 @@ class AccountRest:
         )
         async for attempt in retrying:
             with attempt:
-                return await self._once(path, dict(params or {}))
+                try:
+                    value = await self._once(path, dict(params or {}))
+                except RestUnavailable as wrong:
+                    self.problem = f"venue REST degraded: {wrong}"
+                    raise
+                self.problem = None
+                return value
         raise AssertionError("tenacity either returns or raises")
 
     async def _once(self, path: str, params: Mapping[str, str | int]) -> Any:
