@@ -1,17 +1,23 @@
 """The simulated account: what it pushes and what it answers is one and the same truth, in both vintages."""
 
 import random
+import time
 from collections import Counter
 
 import pytest
 from account_desk import Desk
 from account_trade import by_rest, traded
+from simulator_client import client_of, get, post, until
 
 from domain.fees import trade_fee_e6
 from schemas import account_records as a
 from venues.kalshi.account import fill_of
 from venues.kalshi.account_records import fill_report
 from venues.simulator import account_wire as wire
+from venues.simulator.account import Account
+from venues.simulator.account_rest import AccountFaults
+from venues.simulator.config import SimConfig
+from venues.simulator.server import serving
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["today", "january 2026"])
@@ -86,3 +92,36 @@ def test_reports_of_the_simulator_are_strict_records() -> None:
     topics = {a.FillReport: FILL_REPORTS, a.OrderReport: ORDER_REPORTS, a.SettlementReport: POSITION_REPORTS}
     for record in by_rest(traded(1, 60).ledger, old=True):
         assert decoder(topics[type(record)]).decode(encode_record(record)) == record  # type: ignore[arg-type]
+
+
+async def test_a_traded_past_is_spread_over_its_span_and_never_before_what_happened() -> None:
+    """A day of absence in one request: times rise through the day; a span before the newest fill is refused."""
+    config = SimConfig(rate=2_000, strikes=3)
+    async with serving(config, (Account(config, actions_per_s=0),)) as sim:
+        await until(lambda: sum(1 for m in sim.hub.markets.values() if m.book.yes and m.book.no) >= 3)
+        before_us = time.time_ns() // 1_000
+        await post(sim, "/admin/account/trade", {"actions": 300, "ages_s": [86_400, 3_600]})
+        refused = await post(sim, "/admin/account/trade", {"actions": 1, "ages_s": [86_400, 0]})
+        truth = await get(sim, "/admin/account")
+
+    times_us = [fill[8] for fill in truth["fills"]]
+    assert times_us == sorted(times_us)
+    assert before_us - 86_400_000_000 <= times_us[0] < before_us - 80_000_000_000
+    assert before_us - 10_000_000_000 < times_us[-1] + 3_600_000_000 <= time.time_ns() // 1_000
+    assert "expected a span after" in refused["error"]
+    assert len(truth["orders"]) > len(truth["resting"]) > 0
+
+
+async def test_a_resending_venue_pushes_the_newest_fills_again_on_each_subscription() -> None:
+    """The fault of a reconnect that tells everything once more."""
+    config = SimConfig(rate=2_000, strikes=3)
+    account = Account(config, actions_per_s=0, faults=AccountFaults(resend_on_subscribe=5))
+    async with serving(config, (account,)) as sim:
+        await until(lambda: sum(1 for m in sim.hub.markets.values() if m.book.yes and m.book.no) >= 3)
+        await post(sim, "/admin/account/trade", {"actions": 100})
+        for _ in range(2):
+            async with client_of(sim) as client:
+                await client.ask("subscribe", channels=["fill"])
+                await until(lambda c=client: len(c.of_type("fill")) >= 5)
+                told = [frame["msg"]["trade_id"] for frame in client.of_type("fill")]
+                assert told == [fill.fill_id for fill in account.ledger.fills[-5:]]

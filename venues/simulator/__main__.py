@@ -12,7 +12,7 @@ import typer
 import uvloop
 
 from domain.errors import UserMistake
-from venues.simulator.account import Account
+from venues.simulator.account import BUDGET_TOKENS_PER_S, Account
 from venues.simulator.config import FaultSettings, SimConfig
 from venues.simulator.server import serving
 
@@ -50,6 +50,7 @@ def main(
     unauthorized: bool = False,
     clean_tail_frames: int = 1_000,
     account_rate: Annotated[float, typer.Option(min=0, help="the scripted trader's actions/s; 0 = none")] = 2.0,
+    account_budget: Annotated[int, typer.Option(min=1, help="REST tokens/s of the account")] = BUDGET_TOKENS_PER_S,
 ) -> None:
     """A Kalshi and Coinbase on 127.0.0.1."""
     given: dict[str, Any] = dict(locals())
@@ -58,13 +59,13 @@ def main(
         **{name: given.pop(name) for name in FaultSettings.__dataclass_fields__ if name in given},
     )
     captures = tuple(given.pop("capture") or ())
-    trades_per_s = given.pop("account_rate")
+    trades_per_s, budget_per_s = given.pop("account_rate"), given.pop("account_budget")
     given["source"] = source or ("capture" if captures else "generator")
     config = SimConfig(captures=captures, faults=faults, **given)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
         _check(config)
-        uvloop.run(_run(config, Account(config, actions_per_s=trades_per_s)))
+        uvloop.run(_run(config, Account(config, actions_per_s=trades_per_s, budget_per_s=budget_per_s)))
     except UserMistake as mistake:
         typer.echo(str(mistake), err=True)
         raise typer.Exit(2) from None

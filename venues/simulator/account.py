@@ -21,6 +21,7 @@ from venues.simulator.config import SimConfig
 from venues.simulator.gate import Gate
 from venues.simulator.hub import Hub
 from venues.simulator.market import Market
+from venues.simulator.session import Subscription
 
 RESTING_MAX = 40  # the trader cancels before it places more
 CONTRACTS_MAX = 40  # per order
@@ -47,13 +48,15 @@ class Account:
         self._random = random.Random(config.seed)  # noqa: S311  # a script, no secret
         self._actions_per_s = actions_per_s
         self._old_share = old_share
-        self._clock_us = clock_us
+        self._real_us = clock_us
+        self._age_us = 0  # the script may act in the past: see `_trade_now`
         self._gate = Gate(config)
         self._hub: Hub | None = None  # known when `run` begins, which is before anybody can ask
 
     def channels(self) -> Iterable[Channel]:
         """The private channels; none of them carries seq, so a lost frame leaves no trace."""
-        return [Channel(name, sequenced=False) for name in (FILL, ORDER, POSITION)]
+        fill = Channel(FILL, sequenced=False, on_subscribe=self._resend)
+        return [fill, *(Channel(name, sequenced=False) for name in (ORDER, POSITION))]
 
     def routes(self) -> Iterable[web.RouteDef]:
         """/portfolio/* and the admin endpoints."""
@@ -80,6 +83,9 @@ class Account:
             self.act(hub)
             hub.flush()
         await asyncio.Event().wait()
+
+    def _clock_us(self) -> int:
+        return self._real_us() - self._age_us
 
     def act(self, hub: Hub) -> None:
         """One step of the script, and the settlements that are due."""
@@ -177,13 +183,27 @@ class Account:
             for _ in range(times):
                 sub.session.send(sub, kind, text)
 
+    def _resend(self, sub: Subscription, tickers: Iterable[str]) -> None:
+        """The fault of a venue that tells what it told before, on a new connection."""
+        wanted, newest = set(tickers), self.portfolio.faults.resend_on_subscribe
+        for fill in self.ledger.fills[-newest:] if newest else ():
+            if fill.order.ticker in wanted:
+                sub.session.send(sub, "fill", json.dumps(wire.fill_frame(fill, old=False), separators=(",", ":")))
+
     async def _trade_now(self, request: web.Request) -> web.Response:
-        """POST {"actions": n}: n steps of the script at once."""
+        """POST {"actions": n}: n steps of the script at once. With "ages_s": [older, newer] they are spread over that
+        span of the past, which must not begin before the newest fill or order: the ledger stands in time order."""
         if self._hub is None:
             return web.json_response({"error": "not running yet"}, status=503)
-        actions = int((await request.json()).get("actions", 1))
-        for _ in range(actions):
+        body = await request.json()
+        actions = int(body.get("actions", 1))
+        older_us, newer_us = (int(float(age) * 1_000_000) for age in body.get("ages_s", (0, 0)))
+        if self._real_us() - older_us < self.ledger.newest_us() or older_us < newer_us:
+            return web.json_response({"error": "ages_s: expected a span after what has happened"}, status=409)
+        for step in range(actions):
+            self._age_us = older_us - (older_us - newer_us) * step // actions
             self.act(self._hub)
+        self._age_us = 0
         self._hub.flush()
         return web.json_response({"fills": len(self.ledger.fills), "orders": len(self.ledger.orders)})
 
@@ -198,6 +218,9 @@ class Account:
             for o in [f.order]
         ]
         resting = [[o.order_id, o.ticker, o.side, o.action, o.remaining_e2] for o in self.ledger.resting()]
-        return web.json_response(
-            {"positions": positions, "fills": fills, "resting": resting, "counts": self.portfolio.counts}
-        )
+        orders = [
+            [o.order_id, o.ticker, o.side, o.action, o.status, o.initial_e2, o.filled_e2, o.remaining_e2]
+            for o in self.ledger.orders
+        ]
+        told = {"positions": positions, "fills": fills, "orders": orders, "resting": resting}
+        return web.json_response({**told, "counts": self.portfolio.counts})

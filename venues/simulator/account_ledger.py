@@ -152,6 +152,10 @@ class Ledger:
         self.settlements.append(settlement)
         return settlement
 
+    def newest_us(self) -> int:
+        """When the last order or fill was."""
+        return max(self.orders[-1].created_us if self.orders else 0, self.fills[-1].ts_us if self.fills else 0)
+
     def resting(self) -> list[SimOrder]:
         """The live orders, oldest first."""
         return list(self.live.values())

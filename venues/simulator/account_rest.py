@@ -41,6 +41,7 @@ class AccountFaults:
     slow_s: float = 0.0
     drop_frame_every: int = 0
     repeat_frame_every: int = 0
+    resend_on_subscribe: int = 0  # so many of the newest fills are pushed again on each subscription
 
 
 class Portfolio:
