@@ -10,9 +10,8 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from faust.types import TP
@@ -24,6 +23,7 @@ from schemas.registry import DLQ
 from sinks.contract import DeadLetterNote, Sink, SinkUnavailable, SourceBatch, SourceRecord
 from tables.crashpoints import reach
 from tables.kernel import Kernel
+from tables.partition_feed import PartitionFeed
 
 log = logging.getLogger(__name__)
 
@@ -44,27 +44,6 @@ class Pace:
     records: int
     wait_ms: int
     records_max: int
-
-
-@dataclass
-class PartitionFeed:
-    """What is queued for one topic partition, and what is written but not yet durable."""
-
-    tp: TP
-    queue: deque[Any] = field(default_factory=deque)
-    queued_records: int = 0
-    written: deque[tuple[int, Callable[[], Any]]] = field(default_factory=deque)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    paused: bool = False
-    aligned: bool = False
-    next_offset: int = 0
-    unavailable: str | None = None
-    records_total: int = 0
-    writes_total: int = 0
-    retries_total: int = 0
-    write_last_s: float = 0.0
-    progress_s: float = field(default_factory=time.monotonic)
-    oldest_queued_ms: int | None = None
 
 
 class Companion(Protocol):
@@ -164,11 +143,10 @@ class SinkStage:
             if feed is None or self._hurry or not self._kernel.begin(message):
                 self._kernel.release(message)
                 continue
+            if feed.oldest is None:
+                feed.progress_s = time.monotonic()
             feed.queue.append(event)
             feed.queued_records += len(event.value)
-            if feed.oldest_queued_ms is None:
-                feed.oldest_queued_ms = event.value[0].timestamp
-                feed.progress_s = max(feed.progress_s, time.monotonic()) if not feed.written else feed.progress_s
             feed.wake.set()
             if feed.queued_records > QUEUE_RECORDS_MAX and not feed.paused:
                 feed.paused = True
@@ -180,13 +158,12 @@ class SinkStage:
         feed.next_offset = expected or 0
         while True:
             await self._wait_for_batch(feed)
-            events, rows = self._take(feed)
-            if not events:
-                continue
+            rows = self._take(feed)
             if not feed.aligned:
                 await self._align(feed, rows[0].offset)
             await self._write(feed, rows)
-            feed.written.extend((event.message.offset + 1, event.ack) for event in events)
+            feed.written.extend(feed.writing)
+            feed.writing = []
             self._acknowledge(feed)
             if self._hurry:
                 await self._flush()
@@ -203,19 +180,18 @@ class SinkStage:
             except TimeoutError:
                 return
 
-    def _take(self, feed: PartitionFeed) -> tuple[list[Any], list[Any]]:
-        events: list[Any] = []
+    def _take(self, feed: PartitionFeed) -> list[Any]:
+        """The records of the next batch; their events are `feed.writing`."""
         rows: list[Any] = []
-        while feed.queue and (not events or len(rows) + len(feed.queue[0].value) <= self._pace.records_max):
+        while feed.queue and (not rows or len(rows) + len(feed.queue[0].value) <= self._pace.records_max):
             event = feed.queue.popleft()
-            events.append(event)
+            feed.writing.append(event)
             rows += event.value
         feed.queued_records -= len(rows)
-        feed.oldest_queued_ms = feed.queue[0].value[0].timestamp if feed.queue else None
         if feed.paused and feed.queued_records < QUEUE_RECORDS_MAX // 2:
             feed.paused = False
             self._kernel.app.consumer.resume_partitions([feed.tp])
-        return events, rows
+        return rows
 
     async def _align(self, feed: PartitionFeed, first: int) -> None:
         """The first batch must begin where the store ends, unless the log begins later (the sink records that)."""
@@ -282,9 +258,8 @@ class SinkStage:
 
     def _acknowledge(self, feed: PartitionFeed) -> None:
         durable = self.sink.durable_next_offset(feed.tp.topic, feed.tp.partition)
-        while feed.written and durable is not None and feed.written[0][0] <= durable:
-            _, acknowledge = feed.written.popleft()
-            acknowledge()
+        while feed.written and durable is not None and feed.written[0].message.offset < durable:
+            feed.written.popleft().ack()
             feed.progress_s = time.monotonic()
 
     async def _flush(self) -> None:
@@ -315,7 +290,7 @@ class SinkStage:
     def oldest_pending_s(self) -> float:
         """Seconds since the partition that waits longest made progress."""
         now = time.monotonic()
-        waiting = [now - f.progress_s for f in self.feeds.values() if (f.queue or f.written) and f.unavailable is None]
+        waiting = [now - f.progress_s for f in self.feeds.values() if f.oldest is not None and f.unavailable is None]
         return max(waiting, default=0.0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from faust.types import TP
@@ -29,15 +30,26 @@ def batched_tps(app: Any) -> list[TP]:
         return []
 
 
-def lags(app: Any) -> dict[str, dict[str, int | None]]:
-    """Per partition: what the group has committed, where the log ends, and the difference in records."""
-    rows: dict[str, dict[str, int | None]] = {}
+def lags(app: Any) -> dict[str, dict[str, Any]]:
+    """Per partition: what the group has committed, where the log ends, and the difference in records; of a sink also
+    which store that is, what waits for it, how old the oldest record is that it does not hold, and why it is away."""
+    rows: dict[str, dict[str, Any]] = {}
     for tp in batched_tps(app):
         committed = app.consumer._committed_offset.get(tp)
         end = app.consumer.highwater(tp)
         lag = None if end is None else max(0, end - (committed or 0))
         rows[f"{tp.topic}-{tp.partition}"] = {"committed": committed, "log_end": end, "lag_records": lag}
+    for stage, feed in _feeds(app):
+        row = rows.setdefault(f"{feed.tp.topic}-{feed.tp.partition}", {"lag_records": None})
+        row["store"] = stage.name
+        row["queued_records"] = feed.queued_records
+        row["lag_s"] = round(feed.behind_s(), 3)
+        row["unavailable"] = feed.unavailable
     return rows
+
+
+def _feeds(app: Any) -> Iterator[tuple[Any, Any]]:
+    return ((stage, feed) for stage in app.stages for feed in getattr(stage, "feeds", {}).values())
 
 
 def not_ready_reasons(app: Any) -> list[str]:
@@ -51,9 +63,18 @@ def not_ready_reasons(app: Any) -> list[str]:
     for stage in app.stages:
         reasons += _stage_reasons(stage, app.kernel.settings.send_stall_s)
     for name, row in lags(app).items():
-        if (row["lag_records"] or 0) > LAG_RECORDS_MAX:
-            reasons.append(f"{name}: lag of {row['lag_records']} records, expected at most {LAG_RECORDS_MAX}")
+        reasons += _lag_reasons(name, row)
     return reasons
+
+
+def _lag_reasons(name: str, row: dict[str, Any]) -> list[str]:
+    """Why this partition is not caught up: its store is away, or the lag is above the bound."""
+    records = row["lag_records"] or 0
+    behind = f"lag of {records} records" + (f" and {row['lag_s']:.0f} s" if "lag_s" in row else "")
+    where = f"{row['store']}: {name}" if "store" in row else name
+    if row.get("unavailable"):
+        return [f"{where}: {row['unavailable']}; {behind}"]
+    return [f"{where}: {behind}, expected at most {LAG_RECORDS_MAX} records"] if records > LAG_RECORDS_MAX else []
 
 
 def _stage_reasons(stage: Any, send_stall_s: int) -> list[str]:
@@ -68,9 +89,6 @@ def _stage_reasons(stage: Any, send_stall_s: int) -> list[str]:
             reasons.append(
                 f"{stage.name}-{task.partition}: no checkpoint for {time.monotonic() - task.progress_s:.0f} s"
             )
-    for feed in getattr(stage, "feeds", {}).values():
-        if feed.unavailable:
-            reasons.append(f"{stage.name}: {feed.tp.topic}-{feed.tp.partition}: {feed.unavailable}")
     return reasons
 
 

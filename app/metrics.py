@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from app.health import lags, not_ready_reasons
+from sinks.stats import SinkStats
 
 PREFIX = "kalshi_streams"
 
@@ -78,11 +79,33 @@ class WorkerCollector:
         for name, text, attribute in (
             ("sink_queued_records", "records waiting for the store", "queued_records"),
             ("sink_write_last_s", "duration of the last write", "write_last_s"),
+            ("sink_lag_s", "age of the oldest record that is not durable in the store", "behind_s"),
         ):
             gauge = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["sink", "topic", "partition"])
             for feed in stage.feeds.values():
-                gauge.add_metric([stage.name, feed.tp.topic, str(feed.tp.partition)], getattr(feed, attribute))
+                value = getattr(feed, attribute)
+                value = value() if callable(value) else value
+                gauge.add_metric([stage.name, feed.tp.topic, str(feed.tp.partition)], value)
             yield gauge
+        yield from _sink_stats(stage.name, stage.sink.stats)
+
+
+def _sink_stats(sink: str, stats: SinkStats) -> Iterator[Metric]:
+    """What the sink itself counts: rows and bytes by table, seconds per flush, and what else happened."""
+    for name, text, label, counts in (
+        ("sink_rows", "rows stored, repeats not counted", "table", stats.rows),
+        ("sink_sent_bytes", "bytes given to the store for them", "table", stats.sent_bytes),
+        ("sink_events", "what else happened", "event", stats.events),
+    ):
+        family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["sink", label])
+        for value, count in sorted(counts.items()):
+            family.add_metric([sink, value], count)
+        yield family
+    flushes = HistogramMetricFamily(
+        f"{PREFIX}_sink_flush_seconds", "a transaction, a round of inserts, or a file", labels=["sink"]
+    )
+    flushes.add_metric([sink], buckets=stats.flush_buckets(), sum_value=stats.flush_s)
+    yield flushes
 
 
 def registry_of(app: Any) -> CollectorRegistry:

@@ -8,6 +8,8 @@ itself is the truth about what it holds (design rule 4): Kafka's commit is a hin
 from dataclasses import dataclass
 from typing import Protocol
 
+from sinks.stats import SinkStats
+
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
@@ -54,6 +56,7 @@ class Sink(Protocol):
     name: str
     #: The topics this sink stores.
     topics: tuple[str, ...]
+    stats: SinkStats
 
     async def start(self) -> None:
         """Connect, check the schema, remove leftovers. Raises SinkUnavailable or UserMistake."""

@@ -169,17 +169,19 @@ async def write_topic(kind: str, folder: Path, seed: int, count: int, kill_at: i
             file.writelines(f"{note.record.offset}\n" for note in notes)
         at = end
         kill("written")
-        _commit(commit_file, sink)
+        _commit(commit_file, sink, at)
     await sink.stop() if kind == "parquet" else await sink.flush()
-    _commit(commit_file, sink)
+    _commit(commit_file, sink, at)
     (folder / "finished").touch()
 
 
-def _commit(file: Path, sink: Any) -> None:
+def _commit(file: Path, sink: Any, told: int) -> None:
+    """As the stage acknowledges: what is durable, and of that only what was written again by this process, or the dead
+    letters of a process that died between its insert and its return would stay untold."""
     durable = sink.durable_next_offset(TOPIC, PARTITION)
     if durable is not None:
         temporary = file.with_suffix(".new")
-        temporary.write_text(str(durable))
+        temporary.write_text(str(min(durable, told)))
         temporary.rename(file)
 
 

@@ -44,7 +44,7 @@ def add_common(app: Any) -> None:
 
     @app.page("/lag", name="lag")
     async def lag(self: View, request: Request) -> Response:
-        return self.json(lag_rows(app))
+        return self.json(lags(app))
 
 
 def positions(app: Any) -> dict[str, int]:
@@ -69,20 +69,6 @@ def restored(app: Any) -> dict[str, dict[str, float]]:
         for stage in app.stages
         for p, job in getattr(stage, "restores", {}).items()
     }
-
-
-def lag_rows(app: Any) -> dict[str, Any]:
-    """`/lag`: records and seconds behind, and which store is away."""
-    rows: dict[str, Any] = lags(app)
-    now_ms = time.time_ns() // 1_000_000
-    for stage in app.stages:
-        for feed in getattr(stage, "feeds", {}).values():
-            row = rows.setdefault(f"{feed.tp.topic}-{feed.tp.partition}", {})
-            oldest_ms = feed.oldest_queued_ms
-            row["queued_records"] = feed.queued_records
-            row["lag_s"] = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1_000
-            row["unavailable"] = feed.unavailable
-    return rows
 
 
 def add_books(app: Any, stage: Any, conf: Settings) -> None:

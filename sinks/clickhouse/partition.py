@@ -18,6 +18,7 @@ from sinks.clickhouse.destinations import Destination, destinations_of, latest_o
 from sinks.clickhouse.events import event_rows
 from sinks.clickhouse.levels import LevelFold
 from sinks.clickhouse.store import Store
+from sinks.stats import SinkStats
 
 EVENTS, LEVELS = "orderbook_events_raw", "latest_levels"
 Step = Callable[[str], None]
@@ -26,7 +27,9 @@ Step = Callable[[str], None]
 class Partition:
     """`next` is the offset after the last record held or stored, `durable` the one after the last record stored."""
 
-    def __init__(self, store: Store, topic: str, number: int, incarnation: str, on_step: Step) -> None:
+    def __init__(
+        self, store: Store, topic: str, number: int, incarnation: str, stats: SinkStats, on_step: Step
+    ) -> None:
         self.topic: Topic = topic_named(topic)
         self.number = number
         self.next = 0
@@ -36,6 +39,7 @@ class Partition:
         self.flushed_s = -1e9  # monotonic time of the last insert: the first may come at once
         self._store = store
         self._incarnation = incarnation
+        self._stats = stats
         self._on_step = on_step
         self._fold: LevelFold | None = None
         self._causes: dict[tuple[str, int], tuple[int, int]] = {}
@@ -186,6 +190,7 @@ class Partition:
             if new and topic is not None:
                 marks[topic, partition] = (offset, n)
             keep.append(new)
+        self._stats.happened("repeats", keep.count(False))
         return (table if all(keep) else table.filter(pa.array(keep))), marks
 
     def _insert(
@@ -200,6 +205,7 @@ class Partition:
         # The salt names the content: the same offsets of other records must not be taken for a repetition.
         token = f"{self.topic.name}:{self.number}:{first}-{last}:{self._incarnation}:{salt.hex()}"
         self._store.insert(table, rows, token)
+        self._stats.landed(table, count, rows.nbytes)
 
 
 def _bounds(rows: pa.Table) -> tuple[int, int]:

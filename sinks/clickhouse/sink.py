@@ -23,6 +23,7 @@ from sinks.clickhouse.store import Store
 from sinks.clickhouse.upgrade import bring_over, make_way
 from sinks.columns import take_records
 from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch
+from sinks.stats import SinkStats
 
 FLUSH_ROWS = (
     50_000  # records of one partition held before they are inserted: ClickHouse wants 10,000 to 100,000 a block
@@ -47,18 +48,6 @@ class ClickHouseSettings(Protocol):
     def clickhouse_retention_days(self) -> int: ...
     @property
     def data_dir(self) -> Path: ...
-
-
-@dataclass
-class Stats:
-    """Counters since the start, for metrics. `flush_s` is the time spent in inserts; `retries` counts reloads."""
-
-    records: int = 0
-    skipped: int = 0
-    batches: int = 0
-    flushes: int = 0
-    flush_s: float = 0.0
-    retries: int = 0
 
 
 @dataclass
@@ -91,7 +80,7 @@ class ClickHouseSink:
         on_step: Step = _no_step,
     ) -> None:
         self.store = store
-        self.stats = Stats()
+        self.stats = SinkStats()
         #: Topic incarnations (ops.topics), part of the deduplication tokens; set before `assign`.
         self.incarnations: dict[str, str] = {}
         self._migrate = migrate
@@ -125,7 +114,8 @@ class ClickHouseSink:
     async def assign(self, topic: str, partition: int) -> int | None:
         """Forget what is held, ask the store where it ends. Raises SinkUnavailable."""
         held = _Held(
-            Partition(self.store, topic, partition, self.incarnations.get(topic, ""), self._on_step), asyncio.Lock()
+            Partition(self.store, topic, partition, self.incarnations.get(topic, ""), self.stats, self._on_step),
+            asyncio.Lock(),
         )
         old = self._held.get((topic, partition))
         self._held[topic, partition] = held
@@ -159,7 +149,6 @@ class ClickHouseSink:
             else:
                 table, notes = await asyncio.to_thread(take_records, topic, batch.partition, records)
             await self._hold(held, table)
-            self.stats.batches += 1
             if self._is_due(held.partition):
                 await self._flush(held)
         return notes
@@ -168,7 +157,7 @@ class ClickHouseSink:
         """Keep the records from `next` on, cut where the log has holes."""
         partition = held.partition
         fresh = table.filter(pc.greater_equal(table["_offset"], partition.next))
-        self.stats.skipped += table.num_rows - fresh.num_rows
+        self.stats.happened("skipped", table.num_rows - fresh.num_rows)
         while fresh.num_rows:
             offsets = fresh["_offset"].to_numpy()
             first = int(offsets[0])
@@ -178,13 +167,14 @@ class ClickHouseSink:
             if int(offsets[-1]) - first == len(offsets) - 1:
                 run = len(offsets)
             partition.hold(fresh.slice(0, run), int(offsets[run - 1]) + 1)
-            self.stats.records += run
             fresh = fresh.slice(run)
 
     async def _hole(self, held: _Held, first: int) -> None:
         await self._flush(held)
         try:
+            lost = first - held.partition.next
             await asyncio.to_thread(held.partition.hole, first)
+            self.stats.happened("hole_offsets", lost)
         except SinkUnavailable:
             held.loaded = False
             raise
@@ -197,7 +187,7 @@ class ClickHouseSink:
     async def _ready(self, held: _Held) -> None:
         """After an error the store is asked again where it ends."""
         if not held.loaded:
-            self.stats.retries += 1
+            self.stats.happened("reloaded")
             await self._load(held)
 
     async def _flush(self, held: _Held) -> None:
@@ -210,8 +200,7 @@ class ClickHouseSink:
         except BaseException:
             held.loaded = False
             raise
-        self.stats.flushes += 1
-        self.stats.flush_s += time.monotonic() - begun
+        self.stats.flushed(time.monotonic() - begun)
 
     async def tick(self) -> None:
         """Insert what has been held long enough. To be called several times a second. Raises SinkUnavailable."""

@@ -17,6 +17,7 @@ from sinks.columns import take_records
 from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch, SourceRecord
 from sinks.parquet import files
 from sinks.parquet.run import Run, write_run
+from sinks.stats import SinkStats
 
 HELD_BYTES_MAX = 256 << 20  # all open and sealed runs together; beyond it the largest is closed early
 LOOP_RECORDS_MAX = 500  # a batch up to this is decoded on the event loop (about 1 ms); larger ones in a thread
@@ -45,19 +46,6 @@ class Rotation:
     rows: int
     size_bytes: int
     age_s: float
-
-
-@dataclass
-class Stats:
-    """Counters since the start, for metrics: `retries` counts files that had to be written again."""
-
-    records: int = 0
-    skipped: int = 0
-    batches: int = 0
-    files: int = 0
-    file_bytes: int = 0
-    write_s: float = 0.0
-    retries: int = 0
 
 
 @dataclass
@@ -91,7 +79,7 @@ class ParquetSink:
         self.root = root
         self.rotation = rotation
         self.topics: tuple[str, ...] = tuple(topic.name for topic in TOPICS)
-        self.stats = Stats()
+        self.stats = SinkStats()
         self._on_step = on_step
         self._partitions: dict[tuple[str, int], _Partition] = {}
 
@@ -139,7 +127,6 @@ class ParquetSink:
         async with held.lock:
             await self._retry_sealed(held)
             notes = await self._take(held, batch.records)
-            self.stats.batches += 1
             if held.open is not None and self._is_full(held.open):
                 await self._seal(held)
         await self._bound_memory()
@@ -155,7 +142,7 @@ class ParquetSink:
         else:
             table, notes = await asyncio.to_thread(take_records, held.topic, held.number, records)
         start = next((row for row, record in enumerate(records) if record.offset >= held.next), len(records))
-        self.stats.skipped += start
+        self.stats.happened("skipped", start)
         while start < len(records):
             first = records[start].offset
             date = files.date_folder(table["ts_ingest"][start].as_py())
@@ -166,7 +153,6 @@ class ParquetSink:
                 held.open = Run(held.topic, held.number, date, first, first)
             held.open.append(table.slice(start, end - start), records[end - 1].offset)
             held.next = records[end - 1].offset + 1
-            self.stats.records += end - start
             start = end
         return notes
 
@@ -176,6 +162,7 @@ class ParquetSink:
         folder = self.root / held.topic.name / date / f"p={held.number}"
         try:
             await asyncio.to_thread(files.record_hole, folder, held.next, first - 1, self._on_step)
+            self.stats.happened("hole_offsets", first - held.next)
         except OSError as wrong:
             raise SinkUnavailable(f"parquet: {folder}: {wrong.strerror or wrong}") from wrong
         held.next = held.durable = first
@@ -200,9 +187,8 @@ class ParquetSink:
             return
         begun = time.monotonic()
         size = await asyncio.to_thread(write_run, self.root, run, self._on_step)
-        self.stats.write_s += time.monotonic() - begun
-        self.stats.files += 1
-        self.stats.file_bytes += size
+        self.stats.flushed(time.monotonic() - begun)
+        self.stats.landed(run.topic.name, run.rows, size)
         held.durable, held.sealed = run.last + 1, None
 
     async def _retry_sealed(self, held: _Partition) -> None:
@@ -212,7 +198,7 @@ class ParquetSink:
             held.writing.exception()  # looked at: the second try tells the caller
             held.writing = None
         if held.sealed is not None:
-            self.stats.retries += 1
+            self.stats.happened("rewritten")
             await self._write_sealed(held)
 
     async def _close(self, held: _Partition) -> None:

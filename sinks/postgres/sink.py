@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from domain.errors import Fatal, UserMistake
 from schemas import registry
 from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch
-from sinks.postgres import metrics
 from sinks.postgres.cursor import Cursor, Lane, read_cursor, read_notes
 from sinks.postgres.destinations import Destination
 from sinks.postgres.entries import Entry, Reader, plan
@@ -26,6 +25,7 @@ from sinks.postgres.partitions import Partitions, day_of
 from sinks.postgres.pool import Connections, PoolConfig, checked_dsn
 from sinks.postgres.rows import DESTINATIONS
 from sinks.postgres.transaction import Move, OnStep, TransactionWriter, no_step
+from sinks.stats import SinkStats
 
 EVENTS_PER_TRANSACTION_MAX = 5_000  # the seeds' ceiling: a transaction stays short enough to repeat
 REPEATS_MAX = 6  # of one transaction; a writer that keeps winning is a second worker, and a person must look
@@ -83,7 +83,8 @@ class PostgresSink:
         self._on_step = on_step
         self._connections = Connections(config)
         self._partition_tables = Partitions()
-        self._writer = TransactionWriter(self._partition_tables, on_step)
+        self.stats = SinkStats()
+        self._writer = TransactionWriter(self._partition_tables, self.stats, on_step)
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._maintenance: asyncio.Task[None] | None = None
         topics = tuple(dict.fromkeys(d.topic for d in self._destinations))
@@ -207,7 +208,7 @@ class PostgresSink:
             except PartitionMissing:
                 self._partition_tables.forget()
             except KeyTaken as taken:
-                metrics.FAILURES.labels("key_taken").inc()
+                self.stats.happened("key_taken")
                 log.info("postgres: %s-%d passes by stored keys (%s)", *state.lane.key[1:], taken)
                 is_staged = True
         raise SinkUnavailable(
@@ -225,7 +226,7 @@ class PostgresSink:
                 await self._writer.write(connection, move, todo, is_staged)
         except OutcomeUnknown as doubtful:
             state.held = None
-            metrics.FAILURES.labels("connection").inc()
+            self.stats.happened("outcome_unknown")
             if (await self._read_back(state)).next_offset != end:
                 raise SinkUnavailable(str(doubtful)) from doubtful
             log.warning("postgres: the connection was lost at COMMIT, and the transaction is there (%s)", doubtful)
@@ -253,7 +254,7 @@ class PostgresSink:
 
     async def _read_back_moved(self, state: _Partition, before: Cursor) -> None:
         """After a lost compare-and-swap. Raises Fatal when the store has gone back: somebody restored a backup."""
-        metrics.FAILURES.labels("cursor_moved").inc()
+        self.stats.happened("cursor_moved")
         now = (await self._read_back(state)).next_offset
         if before.next_offset is not None and (now is None or now < before.next_offset):
             lane = state.lane

@@ -11,12 +11,13 @@ from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from sinks.postgres import binary, metrics
+from sinks.postgres import binary
 from sinks.postgres.cursor import Cursor, Lane, forget_notes, keep_notes, move_cursor, record_hole
 from sinks.postgres.destinations import Destination
 from sinks.postgres.entries import Entry, Plan, latest_per_key
 from sinks.postgres.partitions import Partitions
 from sinks.postgres.statements import statements_of
+from sinks.stats import SinkStats
 
 #: Called with the name of each step before it is taken; tests kill the process there.
 OnStep = Callable[[str], None]
@@ -50,8 +51,9 @@ class Landed:
 class TransactionWriter:
     """Writes plans. Stateless but for what each connection has been prepared for."""
 
-    def __init__(self, partitions: Partitions, on_step: OnStep = no_step) -> None:
+    def __init__(self, partitions: Partitions, stats: SinkStats, on_step: OnStep = no_step) -> None:
         self._partitions = partitions
+        self._stats = stats
         self._on_step = on_step
         self._staged: WeakKeyDictionary[AsyncConnection[Any], set[str]] = WeakKeyDictionary()
 
@@ -70,9 +72,20 @@ class TransactionWriter:
             await self._move(connection, move, plan)
             landed = [await self._rows(connection, d, entries, is_staged) for d, entries in plan.rows.items()]
             self._on_step("commit")
-        metrics.FLUSH_SECONDS.observe(time.perf_counter() - started)
+        self._stats.flushed(time.perf_counter() - started)
         self._on_step("committed")
-        _count(move, plan, landed)
+        self._count(move, plan, landed)
+
+    def _count(self, move: Move, plan: Plan, landed: list[Landed]) -> None:
+        self._stats.happened("repeats", plan.repeats)
+        if move.hole is not None:
+            self._stats.happened("hole_offsets", move.hole[1] - move.hole[0])
+        for note in plan.notes:
+            self._stats.happened(f"refused_{note.reason}")
+        for part in landed:
+            destination = part.destination
+            table = destination.events_table or (destination.projection.table if destination.projection else "")
+            self._stats.landed(table, part.rows, part.sent_bytes)
 
     async def _move(self, connection: "AsyncConnection[Any]", move: Move, plan: Plan) -> None:
         self._on_step("move_cursor")
@@ -119,19 +132,3 @@ async def _copy(cursor: "AsyncCursor[Any]", text: sql.Composed, entries: list[En
     async with cursor.copy(text) as copy:
         await copy.write(data)
     return len(data)
-
-
-def _count(move: Move, plan: Plan, landed: list[Landed]) -> None:
-    topic = move.lane.topic
-    metrics.BATCHES.labels(topic).inc()
-    if plan.repeats:
-        metrics.REPEATS.labels(topic).inc(plan.repeats)
-    if move.hole is not None:
-        metrics.HOLES.labels(topic).inc(move.hole[1] - move.hole[0])
-    for note in plan.notes:
-        metrics.REFUSED.labels(topic, note.reason).inc()
-    for part in landed:
-        destination = part.destination
-        table = destination.events_table or (destination.projection.table if destination.projection else "")
-        metrics.ROWS.labels(table).inc(part.rows)
-        metrics.BYTES.inc(part.sent_bytes)

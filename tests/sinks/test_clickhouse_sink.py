@@ -37,6 +37,9 @@ async def test_every_event_is_there_once_and_levels_are_the_book(new_sink: Any) 
     assert_store_equals(sink.store, records)
     assert len(notes) == sum(1 for row in sink.store.rows("select 1 from {db}.orderbook_events where type = 'refused'"))
     assert sink.store.rows("select uniqExact(toYYYYMM(ingest_ts)) from {db}.orderbook_events") == [(2,)]
+    assert [(sink.stats.rows["orderbook_events_raw"],)] == sink.store.rows("select count() from {db}.orderbook_events")
+    assert sink.stats.sent_bytes["latest_levels"] > sink.stats.rows["latest_levels"] > 0
+    assert sink.stats.flushes >= 1
 
 
 async def test_one_flush_is_one_part(new_sink: Any) -> None:

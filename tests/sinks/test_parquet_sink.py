@@ -54,6 +54,10 @@ async def test_every_record_comes_back_byte_for_byte(tmp_path: Path) -> None:
 
     assert_archive_equals(tmp_path, records)
     assert {note.reason for note in notes} == {"undecodable_record", "invalid_record"}
+    assert (sink.stats.rows[TOPIC], sink.stats.flushes) == (3_000, len(names(tmp_path)))
+    assert sink.stats.sent_bytes[TOPIC] == sum(
+        span.path.stat().st_size for span in files.list_spans(tmp_path, TOPIC, PARTITION)
+    )
 
 
 async def test_pyarrow_and_duckdb_read_the_same(tmp_path: Path) -> None:

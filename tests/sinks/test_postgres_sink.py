@@ -84,6 +84,9 @@ async def test_quote_lands_with_exact_decimals_and_exact_time(sink: PostgresSink
         ("KXBTC-A", "0.4201", 1)
     ]
     assert sink.durable_next_offset(TOPIC, 0) == 1
+    assert sink.stats.rows == {"events_quote_updates": 1}
+    assert sink.stats.sent_bytes["events_quote_updates"] > 100
+    assert sink.stats.flushes == 1
 
 
 async def test_batch_written_again_after_a_restart_changes_nothing(sink: PostgresSink, dsn: str) -> None:

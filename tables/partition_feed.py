@@ -1,0 +1,46 @@
+"""What one topic partition has on its way into a store, and how far the store is behind; read by health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faust.types import TP
+
+
+@dataclass
+class PartitionFeed:
+    """Faust events, oldest first: written but not yet durable, being written, queued."""
+
+    tp: TP
+    written: deque[Any] = field(default_factory=deque)
+    writing: list[Any] = field(default_factory=list)
+    queue: deque[Any] = field(default_factory=deque)
+    queued_records: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    paused: bool = False
+    aligned: bool = False
+    next_offset: int = 0
+    unavailable: str | None = None
+    records_total: int = 0
+    writes_total: int = 0
+    retries_total: int = 0
+    write_last_s: float = 0.0
+    progress_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def oldest(self) -> Any | None:
+        """The first record that is not durable in the store, None when there is none."""
+        for events in (self.written, self.writing, self.queue):
+            if events:
+                return events[0].value[0]
+        return None
+
+    def behind_s(self) -> float:
+        """Age of the oldest record that is not durable, by the broker's append time. Computed when asked."""
+        oldest = self.oldest
+        return 0.0 if oldest is None else max(0.0, time.time() - (oldest.timestamp or 0) / 1_000)

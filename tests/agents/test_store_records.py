@@ -1,0 +1,158 @@
+"""The stage of a sink: which store is behind, by how much, and what `/metrics`, `/lag` and `/readyz` say of it."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from faust.types import TP
+from prometheus_client import generate_latest
+
+from agents.store_records import Pace, SinkStage
+from app.health import lags, not_ready_reasons
+from app.metrics import registry_of
+from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch
+from sinks.stats import SinkStats
+
+WHERE = TP("market.trades", 0)
+
+
+class Shelf:
+    """A store that keeps batches in memory, is away while `away`, and has made `durable` what was released."""
+
+    name = "shelf"
+    topics = (WHERE.topic,)
+
+    def __init__(self) -> None:
+        self.stats = SinkStats()
+        self.away = False
+        self.durable = 0
+        self.end = 0
+
+    async def start(self) -> None:
+        """Nothing to connect."""
+
+    async def assign(self, topic: str, partition: int) -> int | None:
+        return None
+
+    async def write(self, batch: SourceBatch) -> list[DeadLetterNote]:
+        if self.away:
+            raise SinkUnavailable("shelf: fallen down")
+        self.end = batch.next_offset
+        self.stats.landed("books", len(batch.records), 10 * len(batch.records))
+        self.stats.flushed(0.02)
+        return []
+
+    async def flush(self) -> None:
+        self.durable = self.end
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+
+    def durable_next_offset(self, topic: str, partition: int) -> int | None:
+        return self.durable
+
+
+class World:
+    """A worker's application with one sink stage, without Faust and Kafka."""
+
+    def __init__(self) -> None:
+        self.shelf = Shelf()
+        self.acked: list[int] = []
+        kernel = SimpleNamespace(begin=lambda _: True, settings=SimpleNamespace(send_stall_s=10), fail=self._fail)
+        self.stage = SinkStage(self.shelf, kernel, Pace(1, 0, 100))  # type: ignore[arg-type]
+        consumer = SimpleNamespace(
+            assignment=lambda: {WHERE}, highwater=lambda _: 7, _committed_offset={}, pause_partitions=lambda _: None
+        )
+        self.app: Any = SimpleNamespace(stages=[self.stage], rebalancing=False, kernel=kernel, consumer=consumer)
+        self.stage.assign({WHERE})
+        self.feed = self.stage.feeds[WHERE]
+
+    def _fail(self, _who: str, error: BaseException) -> None:
+        raise error
+
+    async def give(self, first: int, count: int, age_s: float) -> None:
+        """A run of records that the broker appended `age_s` ago."""
+        at_ms = int((time.time() - age_s) * 1_000)
+        rows = [SimpleNamespace(offset=first + n, key=b"K", value=b"{}", timestamp=at_ms) for n in range(count)]
+        message = SimpleNamespace(tp=WHERE, offset=first + count - 1)
+        event = SimpleNamespace(message=message, value=rows, ack=lambda: self.acked.append(message.offset))
+
+        async def events() -> Any:
+            yield event
+
+        await self.stage.consume(SimpleNamespace(noack=lambda: SimpleNamespace(events=events)))
+
+    async def until(self, done: Any) -> None:
+        """Let the writer run until then."""
+        async with asyncio.timeout(20):
+            while not done():  # noqa: ASYNC110 - the writer has no event to wait for
+                await asyncio.sleep(0.001)
+
+    def metrics(self) -> dict[str, float]:
+        """`/metrics` of the sink, by series."""
+        lines = generate_latest(registry_of(self.app)).decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line.startswith("kalshi_streams_sink"))
+        return {name.removeprefix("kalshi_streams_"): float(value) for name, value in pairs}
+
+
+async def test_a_store_that_is_away_is_named_with_the_records_and_seconds_it_is_behind() -> None:
+    """The batch in the writer's hand counts too; back again, readiness returns and nothing is behind."""
+    world = World()
+    world.shelf.away = True
+    await world.give(0, 3, age_s=40)
+    await world.until(lambda: world.feed.unavailable)
+
+    (reason,) = not_ready_reasons(world.app)
+    assert reason.startswith("shelf: market.trades-0: shelf: fallen down; lag of 7 records and 4")
+    row = lags(world.app)["market.trades-0"]
+    assert (row["store"], row["lag_records"], row["unavailable"]) == ("shelf", 7, "shelf: fallen down")
+    assert 40 <= row["lag_s"] < 50
+
+    world.shelf.away = False
+    await world.until(lambda: world.feed.written)
+    await world.stage._flush()
+    assert not_ready_reasons(world.app) == []
+    assert lags(world.app)["market.trades-0"]["lag_s"] == 0
+    world.stage.revoke()
+
+
+async def test_what_is_written_and_not_yet_durable_is_behind() -> None:
+    """An open Parquet file: acknowledged and no longer behind only when it has its final name."""
+    world = World()
+    await world.give(0, 3, age_s=40)
+    await world.give(3, 2, age_s=20)
+    await world.until(lambda: len(world.feed.written) == 2)
+    assert 40 <= lags(world.app)["market.trades-0"]["lag_s"] < 50
+
+    world.shelf.durable = 3
+    world.stage._acknowledge(world.feed)
+    assert world.acked == [2]
+    assert 20 <= lags(world.app)["market.trades-0"]["lag_s"] < 30
+    world.stage.revoke()
+
+
+async def test_metrics_of_a_sink_are_its_rows_bytes_flushes_retries_and_lag() -> None:
+    """Read from its own counters when scraped."""
+    world = World()
+    world.shelf.away = True
+    await world.give(0, 3, age_s=40)
+    await world.until(lambda: world.feed.retries_total >= 2)
+    world.shelf.away = False
+    await world.until(lambda: world.feed.written)
+    world.shelf.stats.happened("skipped", 4)
+    found = world.metrics()
+
+    tp = 'sink="shelf",topic="market.trades"'
+    assert found[f'sink_records_total{{partition="0",{tp}}}'] == 3
+    assert found[f'sink_writes_total{{partition="0",{tp}}}'] == 1
+    assert found[f'sink_retries_total{{partition="0",{tp}}}'] == world.feed.retries_total
+    assert 40 <= found[f'sink_lag_s{{partition="0",{tp}}}'] < 50
+    assert found['sink_rows_total{sink="shelf",table="books"}'] == 3
+    assert found['sink_sent_bytes_total{sink="shelf",table="books"}'] == 30
+    assert found['sink_events_total{event="skipped",sink="shelf"}'] == 4
+    assert found['sink_flush_seconds_bucket{le="0.01",sink="shelf"}'] == 0
+    assert found['sink_flush_seconds_bucket{le="0.025",sink="shelf"}'] == 1
+    assert found['sink_flush_seconds_count{sink="shelf"}'] == 1
+    assert found['sink_flush_seconds_sum{sink="shelf"}'] == 0.02
+    world.stage.revoke()
