@@ -59,7 +59,7 @@ class SinkStage:
 
     def __init__(self, sink: Sink, kernel: Kernel, pace: Pace, companions: Sequence[Companion] = ()) -> None:
         self.name = sink.name
-        self._companions = companions
+        self.companions = companions
         self._started = False
         self._starting = asyncio.Lock()
         self.sink = sink
@@ -80,7 +80,7 @@ class SinkStage:
             if self._started:
                 return
             await self._retrying(feed, self._start_sink)
-            for companion in self._companions:
+            for companion in self.companions:
                 await companion.start()
             self._started = True
 
@@ -96,7 +96,7 @@ class SinkStage:
     async def stop(self) -> None:
         """Flush and close the store; after the last acknowledgement."""
         self.revoke()
-        for companion in self._companions:
+        for companion in self.companions:
             await companion.stop()
         if self._started:
             await self.sink.stop()

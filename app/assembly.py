@@ -123,11 +123,13 @@ def _postgres(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
 def _clickhouse(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
     from app.clickhouse_http import ClickHouseHttp
     from ops.migrate import migrate_clickhouse
+    from sinks.clickhouse.freshness import LevelFreshness
     from sinks.clickhouse.sink import ClickHouseSink
 
     sink = ClickHouseSink.from_settings(conf, lambda client: migrate_clickhouse(client, conf.clickhouse_database))
-    # A ClickHouse server has an HTTP interface of its own.
-    companions = [ClickHouseHttp(sink.store, conf)] if conf.clickhouse_url is None else []
+    companions: list[Any] = [LevelFreshness(sink.store)]
+    if conf.clickhouse_url is None:  # a server has an HTTP interface of its own
+        companions.append(ClickHouseHttp(sink.store, conf))
     return sink, Pace(10_000, 500, 50_000), companions
 
 

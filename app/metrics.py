@@ -88,6 +88,9 @@ class WorkerCollector:
                 gauge.add_metric([stage.name, feed.tp.topic, str(feed.tp.partition)], value)
             yield gauge
         yield from _sink_stats(stage.name, stage.sink.stats)
+        for companion in stage.companions:
+            if hasattr(companion, "lag_s_by_ticker"):
+                yield _levels_lag(companion.lag_s_by_ticker)
 
 
 def _sink_stats(sink: str, stats: SinkStats) -> Iterator[Metric]:
@@ -106,6 +109,18 @@ def _sink_stats(sink: str, stats: SinkStats) -> Iterator[Metric]:
     )
     flushes.add_metric([sink], buckets=stats.flush_buckets(), sum_value=stats.flush_s)
     yield flushes
+
+
+def _levels_lag(lag_s_by_ticker: dict[str, float]) -> Metric:
+    """The worst few markets only: tickers come and go without end."""
+    family = GaugeMetricFamily(
+        f"{PREFIX}_latest_levels_lag_s_by_ticker",
+        "newest event minus newest level, the worst markets with events in the last minute",
+        labels=["market_ticker"],
+    )
+    for ticker, lag_s in lag_s_by_ticker.items():
+        family.add_metric([ticker], lag_s)
+    return family
 
 
 def registry_of(app: Any) -> CollectorRegistry:
