@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from agents import dedup_fills, track_orders, track_positions
+from agents import dedup_fills, link_decisions, track_orders, track_positions
 from agents.maintain_books import BookFold
 from agents.store_records import Pace
 from app.bus import aiokafka_options
@@ -15,6 +15,7 @@ from domain.errors import UserMistake
 from ops.topics import topic_incarnations
 from schemas.registry import (
     BOOK_UPDATES,
+    DECISION_LINKS,
     DLQ,
     FILL_REPORTS,
     FILLS,
@@ -26,7 +27,7 @@ from schemas.registry import (
     changelog_topic,
 )
 from sinks.contract import Sink
-from tables import positions
+from tables import decision_links, positions
 from tables.checkpointed import CheckpointedTable
 from tables.kernel import Kernel
 from tables.open_orders import OPEN_ORDERS
@@ -67,8 +68,8 @@ def _books(conf: Settings, kernel: Kernel) -> Stage[Any]:
     return _stage("maintain_books", (BOOK_UPDATES.name,), ORDER_BOOKS, outputs, fold, kernel)
 
 
-def _account(conf: Settings, kernel: Kernel) -> tuple[Stage[Any], Stage[Any], Stage[Any]]:
-    """Fills, positions, orders."""
+def _account(conf: Settings, kernel: Kernel) -> tuple[Stage[Any], Stage[Any], Stage[Any], Stage[Any]]:
+    """Fills, positions, orders, decision links."""
     retention_ms = conf.fill_retention_days * 86_400_000
     horizon = dedup_fills.Horizon(retention_ms, conf.seen_fills_max)
     fills, orders = dedup_fills.FillFold(horizon), track_orders.OrderFold(retention_ms)
@@ -84,6 +85,14 @@ def _account(conf: Settings, kernel: Kernel) -> tuple[Stage[Any], Stage[Any], St
             kernel,
         ),
         _stage(track_orders.SOURCE, (ORDER_REPORTS.name,), OPEN_ORDERS, (ORDER_STATES.name, DLQ.name), orders, kernel),
+        _stage(
+            link_decisions.SOURCE,
+            link_decisions.SOURCES,
+            decision_links.DECISION_LINKS,
+            (DECISION_LINKS.name, DLQ.name),
+            link_decisions.LinkFold(retention_ms),
+            kernel,
+        ),
     )
 
 

@@ -62,6 +62,8 @@ class WorkerCollector:
             for task in stage.tasks.values():
                 gauge.add_metric([stage.name, str(task.partition)], read(task))
             yield gauge
+        for name, (text, value) in getattr(stage.fold, "gauges", _no_gauges)(stage.tasks.values()).items():
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
         holes = CounterMetricFamily(f"{PREFIX}_lost_offsets", "offsets deleted before they were read", labels=["stage"])
         holes.add_metric([stage.name], sum(end - start for _, _, start, end in stage.holes))
         yield holes
@@ -121,6 +123,10 @@ def _levels_lag(lag_s_by_ticker: dict[str, float]) -> Metric:
     for ticker, lag_s in lag_s_by_ticker.items():
         family.add_metric([ticker], lag_s)
     return family
+
+
+def _no_gauges(_tasks: Any) -> dict[str, tuple[str, int]]:
+    return {}
 
 
 def registry_of(app: Any) -> CollectorRegistry:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas import account_records as a
+from schemas import order_records as o
 from schemas import records as r
 
 RetentionClass = Literal["stream", "forever", "status", "dead_letter"]
@@ -54,6 +55,11 @@ POSITION_REPORTS = Topic(
 FILLS = Topic("execution.fills", (a.Fill, a.FillAmended), "agent dedup_fills", "market_ticker", "forever")
 POSITIONS = Topic("execution.positions", (a.Position,), "agent track_positions", "market_ticker", "forever")
 ORDER_STATES = Topic("execution.order_states", (a.OrderState,), "agent track_orders", "market_ticker", "forever")
+# Nothing sends orders yet: the topic stands so that what reads it is ready.
+ORDERS = Topic("execution.orders", (o.OrderAction,), "agent route_orders", "market_ticker", "forever")
+DECISION_LINKS = Topic(
+    "execution.decision_links", (o.DecisionLink,), "agent link_decisions", "market_ticker", "forever"
+)
 # Keyed by the refused record's own key (frames: the market if one could be read, else the session).
 DLQ = Topic("dlq", (r.DeadLetter,), "everybody", None, "dead_letter")
 
@@ -69,6 +75,8 @@ TOPICS: tuple[Topic, ...] = (
     FILLS,
     POSITIONS,
     ORDER_STATES,
+    ORDERS,
+    DECISION_LINKS,
     DLQ,
 )
 

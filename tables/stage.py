@@ -234,7 +234,7 @@ class Stage(Generic[S]):
         if log_start > expected:
             self._note_hole(task, topic, min(log_start, first))
         elif topic not in task.aligned and self.kernel.committed(topic, task.partition) > expected:
-            await self.kernel.rewind(topic, task.partition, expected)
+            await self._rewind_all()
             raise Fatal(
                 f"{topic}-{task.partition}: the commit was ahead of table {self.table.name}, whose state ends at "
                 f"{expected}; the commit was set back, the next start replays from there"
@@ -245,6 +245,14 @@ class Stage(Generic[S]):
                 f"lost on their way; nothing of this is committed, the next start replays them"
             )
         task.aligned.add(topic)
+
+    async def _rewind_all(self) -> None:
+        """Set every commit of this stage back to where its state ends: a new table beside old topics is behind in all
+        of them, and must not cost a restart for each."""
+        for task in list(self.tasks.values()):
+            for topic in self.sources if task.restored else ():
+                if self.kernel.committed(topic, task.partition) > task.next_offset(topic):
+                    await self.kernel.rewind(topic, task.partition, task.next_offset(topic))
 
     def _note_hole(self, task: Task[S], topic: str, end: int) -> None:
         start = task.next_offset(topic)

@@ -1,4 +1,4 @@
-"""The three account agents as the state worker has them, on logs in memory: fed in any cut, checkpointed, killed."""
+"""The four account agents as the state worker has them, on logs in memory: fed in any cut, checkpointed, killed."""
 
 import json
 from types import SimpleNamespace
@@ -12,11 +12,13 @@ from schemas.account_build import change_of
 from schemas.account_records import Fill, FillAmended
 from schemas.codec import encode_record
 from schemas.registry import (
+    DECISION_LINKS,
     DLQ,
     FILL_REPORTS,
     FILLS,
     ORDER_REPORTS,
     ORDER_STATES,
+    ORDERS,
     POSITION_REPORTS,
     POSITIONS,
     decoder,
@@ -30,8 +32,9 @@ from tables.stage import Stage
 from tables.store import MemoryStore
 from tables.task import Task
 
-REPORTS = {"fill_report": FILL_REPORTS, "order_report": ORDER_REPORTS}
-TOPICS = (FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS, FILLS, POSITIONS, ORDER_STATES, DLQ)
+REPORTS = {"fill_report": FILL_REPORTS, "order_report": ORDER_REPORTS, "order_action": ORDERS}
+INPUTS = (FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS, ORDERS)
+TOPICS = (*INPUTS, FILLS, POSITIONS, ORDER_STATES, DECISION_LINKS, DLQ)
 
 
 class Agent:
@@ -88,7 +91,7 @@ class Agent:
 
 
 class AgentDesk:
-    """Three agents and their topics, one partition."""
+    """Four agents and their topics, one partition."""
 
     def __init__(self, tmp_path: Any, **settings: Any) -> None:
         stages = {s.name: s for s in build_app(load_settings(data_dir=tmp_path, **settings), transient=True).stages}
@@ -96,7 +99,8 @@ class AgentDesk:
         self.fills = Agent(stages["dedup_fills"], self.logs)
         self.positions = Agent(stages["track_positions"], self.logs)
         self.orders = Agent(stages["track_orders"], self.logs)
-        self.agents = (self.fills, self.positions, self.orders)
+        self.links = Agent(stages["link_decisions"], self.logs)
+        self.agents = (self.fills, self.positions, self.orders, self.links)
 
     def report(self, records: list[Any]) -> None:
         """The producer publishes these."""

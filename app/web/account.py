@@ -14,7 +14,8 @@ from app.web.views import elsewhere
 from domain.orders import KnownOrder, OpenInventory, open_inventory
 from domain.positions import INV_CONVENTION, cash_e6
 from domain.units import contracts_text, dollars_text, money_text
-from tables import open_orders, seen_fills
+from tables import decision_links, open_orders, seen_fills
+from tables.decision_links import LinkValue
 from tables.open_orders import OrderValue
 from tables.positions import MarketPosition
 from tables.seen_fills import SeenValue
@@ -25,7 +26,13 @@ from tables.task import Task
 VERDICTS = ("new", "duplicate", "amended", "conflicting", "too_old")
 
 
-def add_account(app: Any, fills: Stage[SeenValue], positions: Stage[MarketPosition], orders: Stage[OrderValue]) -> None:
+def add_account(
+    app: Any,
+    fills: Stage[SeenValue],
+    positions: Stage[MarketPosition],
+    orders: Stage[OrderValue],
+    links: Stage[LinkValue],
+) -> None:
     """`/positions`, `/positions/{ticker}`, `/orders`, `/fills/stats`."""
 
     @app.page("/positions", name="positions")
@@ -53,7 +60,7 @@ def add_account(app: Any, fills: Stage[SeenValue], positions: Stage[MarketPositi
     @app.page("/orders", name="orders")
     async def live(self: View, request: Request) -> Response:
         rows = [
-            order_row(order)
+            order_row(order, _decision_id(links, task.partition, order.order_id))
             for task in _restored(orders)
             for market in open_orders.markets(task.table)
             for order in open_orders.live_orders(task.table, market)
@@ -62,7 +69,7 @@ def add_account(app: Any, fills: Stage[SeenValue], positions: Stage[MarketPositi
 
     @app.page("/fills/stats", name="fills_stats")
     async def stats(self: View, request: Request) -> Response:
-        return self.json(fill_stats(fills, time.time_ns() // 1_000_000))
+        return self.json(fill_stats(fills, time.time_ns() // 1_000_000) | link_stats(links))
 
 
 def _restored(stage: Stage[Any]) -> list[Task[Any]]:
@@ -75,6 +82,15 @@ def _inventory(orders: Stage[OrderValue], partition: int, ticker: str) -> OpenIn
     if task is None or not task.restored:
         return None
     return open_inventory(open_orders.live_orders(task.table, open_orders.market_of(task.table, ticker)))
+
+
+def _decision_id(links: Stage[LinkValue], partition: int, order_id: str) -> str | None:
+    """The decision behind an order, None while it is not known here."""
+    task = links.tasks.get(partition)
+    if task is None or not task.restored:
+        return None
+    decision = decision_links.order_of(task.table, order_id).decision
+    return None if decision is None else decision.decision_id
 
 
 def position_row(position: MarketPosition, resting: OpenInventory | None, offset: int) -> dict[str, Any]:
@@ -121,13 +137,13 @@ def inventory_row(resting: OpenInventory | None) -> dict[str, Any]:
     }
 
 
-def order_row(order: KnownOrder) -> dict[str, Any]:
+def order_row(order: KnownOrder, decision_id: str | None) -> dict[str, Any]:
     """One live order."""
     return {
         "market_ticker": order.market_ticker,
         "order_id": order.order_id,
         "client_order_id": order.client_order_id,
-        "decision_id": order.decision_id,
+        "decision_id": decision_id,
         "status": order.status,
         "side": order.side,
         "action": order.action,
@@ -154,3 +170,10 @@ def fill_stats(fills: Stage[SeenValue], now_ms: int) -> dict[str, Any]:
         "newest_ts_ms": newest_ms or None,
         "newest_age_s": max(0, now_ms - newest_ms) // 1_000 if newest_ms else None,
     }
+
+
+def link_stats(links: Stage[LinkValue]) -> dict[str, Any]:
+    """How many of the fills have a known decision; the rate is null while there are none."""
+    totals = [decision_links.totals_of(task.table) for task in _restored(links)]
+    fills, linked = sum(t.fills for t in totals), sum(t.linked for t in totals)
+    return {"fills_linked": linked, "link_rate": f"{linked / fills:.4f}" if fills else None}

@@ -1,4 +1,4 @@
-"""Row functions of the account tables: fills, refused fills, positions."""
+"""Row functions of the account tables: fills, refused fills, positions, order actions and decision links."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -97,3 +97,40 @@ def position_rows(table: pa.Table) -> pa.Table:
             **causes(table),
         }
     )
+
+
+def order_action_rows(table: pa.Table) -> pa.Table:
+    """`mm_order_actions`: `action` is what was asked for, place or cancel; `request_json` holds the rest."""
+    return pa.table(
+        {
+            **_links(table),
+            "client_order_id": arrays.text(table["client_order_id"]),
+            "exchange_order_id": arrays.text(table["order_id"]),
+            "action": arrays.dictionary(table["kind"]),
+            "side": arrays.dictionary(table["side"]),
+            "price": arrays.scaled(table["price_e4"], arrays.PRICE),
+            "size": arrays.scaled(table["count_e2"], arrays.SIZE),
+            "request_json": arrays.text(table["request_json"]),
+            **causes(table),
+        }
+    )
+
+
+def decision_link_rows(table: pa.Table) -> pa.Table:
+    """`mm_decision_links`: which decision an order came from."""
+    return pa.table(
+        {
+            **_links(table),
+            "client_order_id": arrays.text(table["client_order_id"]),
+            "exchange_order_id": arrays.text(table["order_id"]),
+        }
+    )
+
+
+def _links(table: pa.Table) -> dict[str, pa.Array]:
+    return {
+        "market_ticker": arrays.dictionary(table["market_ticker"]),
+        "decision_id": arrays.text(table["decision_id"]),
+        **times(table),
+        "idempotency_key": arrays.text(table["idempotency_key"]),
+    }

@@ -9,9 +9,26 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from schemas.registry import BOOK_UPDATES, DLQ, FILLS, POSITIONS, QUOTE_UPDATES, TRADES, Topic
+from schemas.registry import (
+    BOOK_UPDATES,
+    DECISION_LINKS,
+    DLQ,
+    FILLS,
+    ORDERS,
+    POSITIONS,
+    QUOTE_UPDATES,
+    TRADES,
+    Topic,
+)
 from sinks.clickhouse import arrays
-from sinks.clickhouse.account import fill_rows, position_rows, refused_fill_rows, refused_fills
+from sinks.clickhouse.account import (
+    decision_link_rows,
+    fill_rows,
+    order_action_rows,
+    position_rows,
+    refused_fill_rows,
+    refused_fills,
+)
 from sinks.clickhouse.columns import causes, times
 
 RowFunction = Callable[[pa.Table], pa.Table]
@@ -87,6 +104,9 @@ DESTINATIONS: tuple[Destination, ...] = (
     Destination(FILLS, ("fill", "fill_amended"), "mm_fills_raw", fill_rows, derived=True),
     Destination(DLQ, ("dead_letter",), "mm_fills_raw", refused_fill_rows, wanted=refused_fills),
     Destination(POSITIONS, ("position",), "mm_positions_raw", position_rows, derived=True),
+    Destination(ORDERS, ("order_action",), "mm_order_actions_raw", order_action_rows),
+    # Not derived: a link has no cause and may stand here twice; every reader takes the first of an order.
+    Destination(DECISION_LINKS, ("decision_link",), "mm_decision_links_raw", decision_link_rows),
 )
 
 TOPICS: tuple[str, ...] = (BOOK_UPDATES.name, *dict.fromkeys(entry.topic.name for entry in DESTINATIONS))

@@ -5,6 +5,7 @@ into their fields, in the same order. The envelope's columns are added by `desti
 """
 
 from schemas import account_records as a
+from schemas import order_records as o
 from schemas import records as r
 from schemas import registry
 from sinks.postgres import binary as b
@@ -123,6 +124,19 @@ def _order_state(p: a.OrderStatePayload) -> Fields:
     )
 
 
+_LINK = ("market_ticker", "order_id", "client_order_id", "decision_id")
+_ORDER_ACTION = (*_LINK, "side", "action", "price", "initial_size")
+
+
+def _link(p: o.DecisionLinkPayload | o.OrderActionPayload) -> Fields:
+    return (b.repeated_text(p.market_ticker), b.text(p.order_id), b.text(p.client_order_id), b.text(p.decision_id))
+
+
+def _order_action(p: o.OrderActionPayload) -> Fields:
+    own = (b.repeated_text(p.side), b.repeated_text(p.action), b.price(p.price_e4), b.size(p.count_e2))
+    return _link(p) + own
+
+
 DESTINATIONS: tuple[Destination, ...] = (
     Destination(
         registry.QUOTE_UPDATES,
@@ -150,4 +164,6 @@ DESTINATIONS: tuple[Destination, ...] = (
         _ORDER_OWN + _ORDER_MARKET,
         _order_state,
     ),
+    Destination(registry.ORDERS, o.OrderAction, "events_orders", None, _ORDER_ACTION, _order_action),
+    Destination(registry.DECISION_LINKS, o.DecisionLink, "events_orders", None, _LINK, _link),
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas import account_records as a
 from schemas.registry import DLQ, FILL_REPORTS, FILLS, ORDER_STATES, POSITIONS
-from tables import open_orders, positions, seen_fills
+from tables import decision_links, open_orders, positions, seen_fills
 from venues.kalshi.account_records import opening_position
 from venues.simulator.account import Account
 
@@ -91,7 +91,7 @@ async def test_every_table_value_survives_its_encoding(tmp_path: Path) -> None:
     desk = AgentDesk(tmp_path)
     desk.report(reports(traded(3), 3))
     desk.drain()
-    for agent, table in zip(desk.agents, (seen_fills, positions, open_orders), strict=True):
+    for agent, table in zip(desk.agents, (seen_fills, positions, open_orders, decision_links), strict=True):
         values = dict(agent.task.table.items())
         assert values
         for value in values.values():

@@ -115,6 +115,26 @@ async def test_commit_ahead_of_the_state_is_set_back() -> None:
     assert (kernel.commit, taken) == (0, [])
 
 
+async def test_a_new_table_beside_old_topics_costs_one_restart() -> None:
+    """Every commit of the stage that is ahead of its state is set back at once, not one at each start."""
+    kernel = Log([0, 1, 2, 3], committed=3)
+    stage, _, _ = stage_of(kernel)
+    behind: list[tuple[str, int, int]] = []
+    stage.sources = (SOURCE, "other")
+    stage.tasks = {n: task for n in (0, 1) for task in [memory_task()]}
+    for number, task in stage.tasks.items():
+        task.partition, task.sources, task.vector = number, stage.sources, [0, 3 * number]
+        task.start()
+
+    async def rewind(topic: str, partition: int, offset: int) -> None:
+        behind.append((topic, partition, offset))
+
+    kernel.rewind = rewind  # type: ignore[method-assign]
+    with pytest.raises(Fatal, match="the commit was set back"):
+        await stage.take(run_of([derived(3, b"J", 3)]))
+    assert behind == [(SOURCE, 0, 0), ("other", 0, 0), (SOURCE, 1, 0)]
+
+
 async def test_run_of_a_partition_that_is_not_ours_is_let_go() -> None:
     """Neither worked on nor waited for: it comes again to whoever owns it."""
     kernel = Log([])

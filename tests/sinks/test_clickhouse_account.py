@@ -6,9 +6,10 @@ import pytest
 from book_topic import PARTITION, batch
 
 from schemas import account_records as a
+from schemas import order_records as o
 from schemas import records as r
 from schemas.codec import encode_record
-from schemas.registry import DLQ, FILLS, POSITIONS
+from schemas.registry import DECISION_LINKS, DLQ, FILLS, ORDERS, POSITIONS
 from sinks.contract import SourceRecord
 
 pytestmark = pytest.mark.engines
@@ -46,6 +47,48 @@ async def test_a_fill_is_one_row_with_its_newest_revision(new_sink: Any) -> None
     assert sink.store.rows(sql) == [("42.5", "13.5", "f1", "o1", None, 1, "0.0175", TS_MS, "no")]
     assert sink.store.rows("select count() from {db}.mm_fills_raw") == [(2,)]
     assert await sink.assign(FILLS.name, PARTITION) == 4
+
+
+async def test_a_fill_shows_the_decision_of_its_order_whenever_the_link_comes(new_sink: Any) -> None:
+    """Links are rows of their own, stored once or twice, before the fill or after it; a fill without one says null."""
+    sink = await new_sink()
+    fills = [
+        at(n, a.Fill(payload=a.FillPayload(**FILL | {"fill_id": f"f{n}", "order_id": f"o{n}"}, revision=1), **head(n)))
+        for n in range(3)
+    ]
+    links = [(0, "d0"), (1, "d1"), (1, "d1")]
+    await sink.write(batch([at(n, link(*told)) for n, told in enumerate(links[:1])], DECISION_LINKS.name))
+    await sink.write(batch(fills, FILLS.name))
+    await sink.flush()
+    await sink.write(batch([at(n + 1, link(*told)) for n, told in enumerate(links[1:])], DECISION_LINKS.name))
+    await sink.flush()
+
+    found = sink.store.rows("select fill_id, decision_id from {db}.mm_fills order by 1")
+    assert found == [("f0", "d0"), ("f1", "d1"), ("f2", None)]
+    assert await sink.assign(DECISION_LINKS.name, PARTITION) == 3
+
+
+def link(n: int, decision_id: str) -> o.DecisionLink:
+    """The link of order n."""
+    payload = o.DecisionLinkPayload(
+        market_ticker="KX-A", order_id=f"o{n}", client_order_id=f"c{n}", decision_id=decision_id
+    )
+    return o.DecisionLink(payload=payload, **head(n) | {"cause": None})
+
+
+async def test_an_order_action_is_a_row_with_its_request(new_sink: Any) -> None:
+    """The seeds' columns."""
+    payload = o.OrderActionPayload(
+        market_ticker="KX-A", decision_id="d1", client_order_id="c1", order_id=None, kind="place", side="no",
+        action="buy", price_e4=4_250, count_e2=150, request_json='{"count":1}',
+    )  # fmt: skip
+    sink = await new_sink()
+    await sink.write(batch([at(0, o.OrderAction(payload=payload, **head(1) | {"cause": None}))], ORDERS.name))
+    await sink.flush()
+
+    sql = """select decision_id, client_order_id, exchange_order_id, action, side, toString(price), toString(size),
+             request_json from {db}.mm_order_actions"""
+    assert sink.store.rows(sql) == [("d1", "c1", "", "place", "no", "0.425", "1.5", '{"count":1}')]
 
 
 async def test_refused_fills_enter_from_the_dead_letters_as_invalid(new_sink: Any) -> None:
