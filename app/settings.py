@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     clickhouse_database: str = "kalshi"
     clickhouse_http_port: PositiveInt = 8123
     clickhouse_retention_days: Annotated[int, Field(ge=0)] = 0
+    # How old levels may be before a best price read from ClickHouse counts as stale, ms by series: series whose books
+    # move every second are fast, every other one ("") is slow, because a quiet book is not a dead one.
+    mm_max_level_age_ms: Annotated[dict[str, PositiveInt], NoDecode] = {
+        **dict.fromkeys(("KXBTC15M", "KXBTCD", "KXBTC", "KXETH15M", "KXETHD", "KXGOLD15M"), 10_000),
+        "": 600_000,
+    }
     parquet_dir: Path | None = None
     parquet_rotate_rows: PositiveInt = 200_000
     parquet_rotate_mb: PositiveInt = 128
@@ -129,6 +135,18 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("mm_max_level_age_ms", mode="before")
+    @classmethod
+    def _split_limits(cls, value: object) -> object:
+        """`SERIES:ms,..,ms`: the one without a series is for all others."""
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().rpartition(":") for part in value.split(",") if part.strip()]
+        limits = {series.strip(): ms.strip() for series, _, ms in pairs}
+        if "" not in limits or len(limits) < len(pairs):
+            raise ValueError("expected SERIES:ms for each series once, and one ms without a series for all others")
+        return limits
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -9,11 +9,6 @@ from typing import Any, NamedTuple, Protocol
 
 from domain.units import DOLLAR_E4
 
-FAST_LEVEL_AGE_MS = 10_000  # markets that move every second: hourly and 15-minute crypto
-SLOW_LEVEL_AGE_MS = 600_000  # politics, weather: a quiet book is not a dead one
-#: Series whose books move all the time; every other series is slow (`MM_MAX_LEVEL_AGE_MS` overrides both).
-FAST_SERIES = ("KXBTC15M", "KXBTCD", "KXBTC", "KXETH15M", "KXETHD", "KXGOLD15M")
-
 _BBO = """
 with lv as
 (
@@ -44,6 +39,7 @@ class BestBidAsk(NamedTuple):
     """Best prices (e4) and sizes (e2) of one market, None where there is none; times in ms.
 
     `ingest_ts_ms` is when we saw the newest change (staleness goes by it), `exchange_ts_ms` when the venue made it.
+    `limit_ms` is how old the newest change may be in this market's series.
     """
 
     market_ticker: str
@@ -57,27 +53,33 @@ class BestBidAsk(NamedTuple):
     no_ba_sz: int | None
     ingest_ts_ms: int
     exchange_ts_ms: int
+    limit_ms: int
 
     def age_ms(self, now_ms: int) -> int:
         """Milliseconds since the newest change was seen."""
         return now_ms - self.ingest_ts_ms
 
-    def is_stale(self, now_ms: int, limits_ms: Mapping[str, int] | None = None) -> bool:
-        """Older than the limit of its series (`level_age_limit_ms`)."""
-        return self.age_ms(now_ms) > level_age_limit_ms(self.market_ticker, limits_ms)
+    def is_stale(self, now_ms: int) -> bool:
+        """Older than the limit of its series."""
+        return self.age_ms(now_ms) > self.limit_ms
 
 
-def get_batch_best_bid_ask(client: Client, tickers: Sequence[str], database: str = "kalshi") -> dict[str, BestBidAsk]:
+def get_batch_best_bid_ask(
+    client: Client, tickers: Sequence[str], limits_ms: Mapping[str, int], database: str = "kalshi"
+) -> dict[str, BestBidAsk]:
     """Best bid and ask of each market that has ever had a level; a market without any is absent.
 
+    `limits_ms` is the setting MM_MAX_LEVEL_AGE_MS: how old levels may be, by series, "" for all others.
     Correct whatever was merged: the last size per level is taken by `_offset`, because many changes of one level share
     a millisecond.
     """
     result = client.query(_BBO.replace("{db}", database), parameters={"tickers": list(tickers)})
-    return {row[0]: _best(*row) for row in result.result_rows}
+    return {row[0]: _best(*row, limit_ms=level_age_limit_ms(row[0], limits_ms)) for row in result.result_rows}
 
 
-def _best(ticker: str, yes_px: int, yes_sz: int, no_px: int, no_sz: int, ingest_ms: int, venue_ms: int) -> BestBidAsk:
+def _best(
+    ticker: str, yes_px: int, yes_sz: int, no_px: int, no_sz: int, ingest_ms: int, venue_ms: int, limit_ms: int
+) -> BestBidAsk:
     return BestBidAsk(
         market_ticker=ticker,
         yes_bb_px=yes_px if yes_sz else None,
@@ -90,18 +92,10 @@ def _best(ticker: str, yes_px: int, yes_sz: int, no_px: int, no_sz: int, ingest_
         no_ba_sz=yes_sz or None,
         ingest_ts_ms=ingest_ms,
         exchange_ts_ms=venue_ms,
+        limit_ms=limit_ms,
     )
 
 
-def level_age_limit_ms(ticker: str, limits_ms: Mapping[str, int] | None = None) -> int:
-    """How old levels of this market may be: by series (the ticker up to its first `-`), fast or slow by default.
-
-    `limits_ms` maps series to ms; the key "" is the default for series that it does not name.
-    """
-    series = ticker.split("-", 1)[0]
-    limits = limits_ms or {}
-    if series in limits:
-        return limits[series]
-    if "" in limits:
-        return limits[""]
-    return FAST_LEVEL_AGE_MS if series in FAST_SERIES else SLOW_LEVEL_AGE_MS
+def level_age_limit_ms(ticker: str, limits_ms: Mapping[str, int]) -> int:
+    """How old levels of this market may be: by series (the ticker up to its first `-`), else the limit of ""."""
+    return limits_ms.get(ticker.split("-", 1)[0], limits_ms[""])

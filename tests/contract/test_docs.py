@@ -19,6 +19,8 @@ def _rows(text: str) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{one}" if key else str(one) for key, one in value.items())
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

@@ -23,6 +23,8 @@ def _lines() -> list[tuple[bool, str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{one}" if key else str(one) for key, one in value.items())
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

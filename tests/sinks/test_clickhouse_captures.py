@@ -60,7 +60,7 @@ async def test_levels_and_best_prices_equal_the_known_fold(path: Path | None, ne
             "select side, toInt64(price * 10000), toInt64(size * 100) from {db}.latest_levels_deduped where size > 0"
         )
         assert sorted(levels) == sorted((side, *level) for side in ("yes", "no") for level in map(tuple, book[side]))
-        best = get_batch_best_bid_ask(sink.store.client, [ticker], sink.store.database)[ticker]
+        best = get_batch_best_bid_ask(sink.store.client, [ticker], {"": 1}, sink.store.database)[ticker]
         yes, no = max(map(tuple, book["yes"]), default=(None, None)), max(map(tuple, book["no"]), default=(None, None))
         assert best[1:3] == yes
         assert best[5:7] == no

@@ -9,10 +9,12 @@ from book_chaos import assert_refusals_told, run_with_kills
 from book_store import assert_store_equals, check_in_own_process
 from book_topic import PARTITION, TOPIC, batch, make_book_topic
 
+from app.settings import load_settings
+from domain.errors import UserMistake
 from schemas import records as r
 from schemas.codec import encode_record
 from schemas.registry import QUOTE_UPDATES, TRADES
-from sinks.clickhouse.reads import get_batch_best_bid_ask
+from sinks.clickhouse.reads import get_batch_best_bid_ask, level_age_limit_ms
 from sinks.clickhouse.sink import ClickHouseSink, set_retention
 from sinks.contract import SinkUnavailable, SourceRecord
 
@@ -203,12 +205,31 @@ async def test_best_bid_and_ask_with_many_versions_in_one_millisecond(new_sink: 
             "insert into {db}.latest_levels values ('', 'KX-A', "
             f"'{side}', {price}, {size}, 1793000000.001, 1793000000.002, {offset}, 0, {offset})"
         )
-    best = get_batch_best_bid_ask(sink.store.client, ["KX-A", "KX-UNKNOWN"], sink.store.database)
+    limits_ms = load_settings(mm_max_level_age_ms="KX:10000,600000").mm_max_level_age_ms
+    best = get_batch_best_bid_ask(sink.store.client, ["KX-A", "KX-UNKNOWN"], limits_ms, sink.store.database)
 
     assert list(best) == ["KX-A"]
-    assert best["KX-A"][1:] == (4_200, 700, 5_000, 300, 5_000, 300, 5_800, 700, 1_793_000_000_002, 1_793_000_000_001)
-    assert not best["KX-A"].is_stale(1_793_000_599_000)
-    assert best["KX-A"].is_stale(1_793_000_011_000, {"": 10_000})
+    assert best["KX-A"][1:-1] == (4_200, 700, 5_000, 300, 5_000, 300, 5_800, 700, 1_793_000_000_002, 1_793_000_000_001)
+    assert not best["KX-A"].is_stale(1_793_000_010_002)
+    assert best["KX-A"].is_stale(1_793_000_010_003)
+
+
+def test_levels_of_fast_series_may_be_seconds_old_all_others_minutes() -> None:
+    """MM_MAX_LEVEL_AGE_MS: by series with a default; seconds and minutes as the seeds ask."""
+    limits_ms = load_settings().mm_max_level_age_ms
+
+    assert 5_000 <= level_age_limit_ms("KXBTC15M-26NOV210015-15", limits_ms) <= 10_000
+    assert 300_000 <= level_age_limit_ms("KXHIGHNY-26NOV21-B50", limits_ms) <= 900_000
+    changed = load_settings(mm_max_level_age_ms="KXHIGHNY:7000, 400000").mm_max_level_age_ms
+    assert level_age_limit_ms("KXHIGHNY-26NOV21-B50", changed) == 7_000
+    assert level_age_limit_ms("KXBTC15M-26NOV210015-15", changed) == 400_000
+
+
+@pytest.mark.parametrize("wrong", ["KXBTC:10000", "KXBTC:x,1", "KXBTC:0,1", "1,2", "KXBTC:1,KXBTC:2,3"])
+def test_a_wrong_level_age_is_one_line(wrong: str) -> None:
+    """No default, no number, not positive, twice."""
+    with pytest.raises(UserMistake, match="MM_MAX_LEVEL_AGE_MS"):
+        load_settings(mm_max_level_age_ms=wrong)
 
 
 async def test_retention_is_set_and_taken_back(new_sink: Any) -> None:
