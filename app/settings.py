@@ -21,6 +21,7 @@ Role = Literal[
     "all",
 ]
 PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseSettings):
@@ -51,7 +52,7 @@ class Settings(BaseSettings):
     ws_silence_timeout_s: PositiveInt = 25
     producer_buffer_records: PositiveInt = 20_000
     kalshi_tier: Literal["basic", "advanced", "premier", "paragon", "prime"] = "basic"
-    account_poll_interval_s: PositiveInt = 10
+    account_poll_interval_s: PositiveFloat = 10
     account_poll_overlap_s: PositiveInt = 60
     fill_retention_days: PositiveInt = 90  # fill and order ids are remembered so long, in event time
     seen_fills_max: PositiveInt = 5_000_000  # per partition: an alarm above it, never an eviction
