@@ -74,11 +74,12 @@ def get_batch_best_bid_ask(
     a millisecond.
     """
     result = client.query(_BBO.replace("{db}", database), parameters={"tickers": list(tickers)})
-    return {row[0]: _best(*row, limit_ms=level_age_limit_ms(row[0], limits_ms)) for row in result.result_rows}
+    rows = result.result_rows
+    return {ticker: _best(ticker, level_age_limit_ms(ticker, limits_ms), *rest) for ticker, *rest in rows}
 
 
 def _best(
-    ticker: str, yes_px: int, yes_sz: int, no_px: int, no_sz: int, ingest_ms: int, venue_ms: int, limit_ms: int
+    ticker: str, limit_ms: int, yes_px: int, yes_sz: int, no_px: int, no_sz: int, ingest_ms: int, venue_ms: int
 ) -> BestBidAsk:
     return BestBidAsk(
         market_ticker=ticker,
