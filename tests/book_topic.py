@@ -1,8 +1,8 @@
 """A small market.book_updates partition, from a seed: what the sink tests write, and what is true of it.
 
-Run as a script it is a writer process that a test kills: `book_topic.py <sink> <folder> <seed> <count> <kill step>`.
-It plays the agent: it reads from the last commit (a file, moved only to what the sink calls durable) in batches of
-random size, and dies by SIGKILL at the n-th step of the sink.
+Run as a script it is a writer process that a test kills: `book_topic.py <sink> <folder> <seed> <count> <kill at>`.
+It plays the agent: it reads from the last commit (a file, moved only to what it has written and the sink calls durable)
+in batches of random size, and dies at the n-th step of the sink (n > 0), or -n ms after its start (n < 0).
 """
 
 import asyncio
@@ -129,10 +129,13 @@ def batch(records: list[SourceRecord], topic: str = TOPIC, partition: int = PART
 
 
 class KillAt:
-    """Counts steps and kills this process at the n-th (0: never)."""
+    """Kills this process: at the n-th step, or -n ms from now, wherever it is then (0: never)."""
 
-    def __init__(self, step: int) -> None:
-        self.left = step
+    def __init__(self, at: int) -> None:
+        self.left = at
+        if at < 0:
+            # Nobody handles SIGALRM, so the kernel ends the process at once, as SIGKILL does.
+            signal.setitimer(signal.ITIMER_REAL, -at / 1_000)
 
     def __call__(self, _name: str) -> None:
         self.left -= 1
@@ -171,6 +174,7 @@ async def write_topic(kind: str, folder: Path, seed: int, count: int, kill_at: i
         kill("written")
         _commit(commit_file, sink, at)
     await sink.stop() if kind == "parquet" else await sink.flush()
+    signal.setitimer(signal.ITIMER_REAL, 0)
     _commit(commit_file, sink, at)
     (folder / "finished").touch()
 
