@@ -79,13 +79,29 @@ def up(
 
 @app.command()
 def replay(
-    path: Annotated[str, typer.Argument(help="capture file, or several with commas")],
-    speed: Annotated[float, typer.Option(min=0, help="0: as fast as it goes")] = 1.0,
+    path: Annotated[str | None, typer.Argument(help="capture file, several with commas, or an archive folder")] = None,
+    speed: Annotated[float, typer.Option(min=0, help="of a capture; 0: as fast as it goes")] = 1.0,
     data_dir: DataDirOption = None,
     until_drained: bool = False,
+    from_parquet: Annotated[
+        bool, typer.Option("--from-parquet", help="PATH is a Parquet archive (default: the data directory's own)")
+    ] = False,
+    topic: Annotated[list[str] | None, typer.Option(help="of the archive; default: all that producers wrote")] = None,
+    append: Annotated[bool, typer.Option("--append", help="also onto topics that hold records")] = False,
+    after_holes: Annotated[bool, typer.Option("--after-holes", help="begin after the last lost offset")] = False,
 ) -> None:
-    """A recorded capture through the same pipeline: `up --feed replay:PATH`."""
-    up(f"replay:{path}", speed, data_dir=data_dir, until_drained=until_drained)
+    """A recorded capture through the same pipeline (`up --feed replay:PATH`); or, with --from-parquet, the records of
+    an archive back onto empty topics, byte for byte."""
+    if not from_parquet:
+        if path is None or topic or append or after_holes:
+            raise UserMistake("replay: expected a capture's PATH, or --from-parquet (with --topic, --append, ..)")
+        up(f"replay:{path}", speed, data_dir=data_dir, until_drained=until_drained)
+        return
+    from ops.replay_parquet import replay_archive
+
+    settings = _settings(data_dir)
+    archive = Path(path) if path else settings.parquet_dir or settings.data_dir / "parquet"
+    print("\n".join(replay_archive(settings, archive, topic or (), append=append, after_holes=after_holes)))
 
 
 @stack.command("start")

@@ -124,9 +124,9 @@ def stop_stack(data: DataDir) -> list[str]:
 
 
 @contextmanager
-def running_engines(settings: Settings, root: Path) -> Iterator[Settings]:
+def running_engines(settings: Settings, root: Path, command: str = "qa") -> Iterator[Settings]:
     """Settings that reach the engines of a data directory: those of a running `up` or stack, else started for the
-    block and stopped after it. For commands that look into a stopped directory (`qa`). Blocking.
+    block and stopped after it. For commands on a stopped directory (`command` names the holder of its lock). Blocking.
 
     Raises:
         UserMistake: the directory does not exist.
@@ -140,7 +140,7 @@ def running_engines(settings: Settings, root: Path) -> Iterator[Settings]:
         yield settings.model_copy(update=_addresses(known["bus_url"], known["pg_dsn"]))
         return
     data.prepare()
-    data.lock("qa")
+    data.lock(command)
     engines = make_engines(settings, data, default_or_free(KAFKA_PORT))
     started: list[KafkaEngine | PostgresEngine] = []
     try:

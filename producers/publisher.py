@@ -43,7 +43,7 @@ class _Lane:
         self.create_batch = create_batch
         self.wake = wake
 
-    def append(self, key: bytes, value: bytes, ts_ms: int) -> None:
+    def append(self, key: bytes | None, value: bytes | None, ts_ms: int) -> None:
         batches = self.batches
         if not batches:
             self.wake()
@@ -52,15 +52,15 @@ class _Lane:
             self._open(key, value, ts_ms)
         self.sent += 1
 
-    def _open(self, key: bytes, value: bytes, ts_ms: int) -> None:
+    def _open(self, key: bytes | None, value: bytes | None, ts_ms: int) -> None:
         batch = self.create_batch()
         if batch.append(timestamp=ts_ms, key=key, value=value) is None:
-            raise Fatal(f"expected an empty batch to take a record, {self.topic} {len(value)} bytes did not fit")
+            raise Fatal(f"expected an empty batch to take a record, {self.topic} {len(value or b'')} bytes did not fit")
         self.batches.append(batch)
 
 
 class Publisher(GaugeSource):
-    """The only way of producer market to Kafka. Call `start` first, then `add` from the event loop's thread."""
+    """The only way of producer market (and of replayed archives) to Kafka. Call `start` first, then `add` from the event loop's thread."""
 
     def __init__(self, bus: BusConfig, partitions: int, buffer_records: int) -> None:
         """`buffer_records` bounds what was added and not yet acknowledged; see `is_full`."""
@@ -110,7 +110,7 @@ class Publisher(GaugeSource):
         route[0].append(route[1], value, ts_ms)
         self._added += 1
 
-    def add_to(self, topic: str, partition: int, key: bytes, value: bytes, ts_ms: int) -> None:
+    def add_to(self, topic: str, partition: int, key: bytes | None, value: bytes | None, ts_ms: int) -> None:
         """Queue one record for a given partition."""
         self._lane(topic, partition).append(key, value, ts_ms)
         self._added += 1

@@ -32,7 +32,7 @@ class ArchivedRecord:
 
 
 def iter_records(
-    root: Path, topic_name: str, partition: int | None = None, *, drop_repeated: bool = False
+    root: Path, topic_name: str, partition: int | None = None, *, drop_repeated: bool = False, first_offset: int = 0
 ) -> Iterator[ArchivedRecord]:
     """Every archived record of a topic, partition by partition, in offset order.
 
@@ -40,21 +40,22 @@ def iter_records(
         root: the archive's folder (`<data-dir>/parquet`).
         drop_repeated: leave out records whose idempotency_key came before (the first counts): derived topics hold
             some twice after a kill.
+        first_offset: begin with the first file that holds nothing below it.
 
     Raises:
         UserMistake: the files have a gap or an overlap, or one is not readable as this topic.
     """
     topic = topic_named(topic_name)
     for number in files.partitions_of(root, topic_name) if partition is None else [partition]:
-        records = _partition_records(root, topic, number)
+        records = _partition_records(root, topic, number, first_offset)
         yield from _without_repeats(records) if drop_repeated else records
 
 
-def _partition_records(root: Path, topic: Topic, partition: int) -> Iterator[ArchivedRecord]:
+def _partition_records(root: Path, topic: Topic, partition: int, first_offset: int) -> Iterator[ArchivedRecord]:
     spans = files.list_spans(root, topic.name, partition)
     files.check_contiguous(spans)
     for span in spans:
-        if not span.is_hole:
+        if not span.is_hole and span.first >= first_offset:
             yield from _file_records(span.path, topic_columns(topic), partition)
 
 

@@ -31,6 +31,8 @@ def _run(*arguments: str, cwd: Path, **environment: str) -> subprocess.Completed
         (("up", "--data-dir", "/dev/null/x"), {}, "--data-dir: expected a writable directory"),
         (("topics", "check"), {}, "BUS_URL: expected host:port of Kafka, was not set"),
         (("topics", "apply"), {"BUS_URL": "127.0.0.1:1"}, "BUS_URL: no broker answered at 127.0.0.1:1"),
+        (("replay",), {}, "replay: expected a capture's PATH, or --from-parquet"),
+        (("replay", "--from-parquet", "/no/such"), {}, "--from-parquet: expected a folder of Parquet files, was none"),
         (("migrate",), {}, "PG_DSN, CLICKHOUSE_URL: expected one of them"),
     ],
 )
