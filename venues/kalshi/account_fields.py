@@ -74,7 +74,7 @@ def money_e6(item: Item, name: str, int_scale: int) -> int | None:
     value = first(item, name)
     if value is None:
         return None
-    return scaled(value, 0, name) * int_scale if type(value) is int else scaled(value, 6, name)
+    return scaled(value * int_scale, 0, name) if type(value) is int else scaled(value, 6, name)
 
 
 def size_e2(item: Item, *names: str) -> int | None:
