@@ -4,10 +4,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from engines import kafka, new_database, own_kafka, postgres
+
+# `make test` judges the change at hand: the same examples in each run, and no example is wrong because the machine is
+# busy. `pytest --hypothesis-profile=search` looks for new ones, ten times as many.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", settings.get_profile("steady"), derandomize=False, max_examples=1_000)
+settings.load_profile("steady")
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
