@@ -23,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.futures import notify
 
+from app.one_loop import LoopConsumer
 from domain.errors import Fatal
 
 #: Records in one event: a fold of about 1 µs each keeps the event loop free within some milliseconds.
@@ -85,6 +86,9 @@ class BatchConsumer(driver.Consumer):
         self._in_flight: defaultdict[TP, deque[ConsumerMessage]] = defaultdict(deque)
         #: Called when everything taken must be finished soon: before a revoke and before the end.
         self.on_drain: list[Callable[[], None]] = []
+
+    def _new_consumer_thread(self) -> LoopConsumer:
+        return LoopConsumer(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         fetched, active = await self._wait_next_records(timeout)

@@ -189,6 +189,51 @@ USES: tuple[Use, ...] = (
         "921a6f5c674d32d4568445c58e340ad17f896d36ec0e832c1b92c9f99eced5d0",
     ),
     Use(
+        "mode.threads:WorkerThread",
+        "subclassed: starts no thread (app.one_loop)",
+        "e213e6b441f98671761adb4ddb39c05ee58dbc9f07aec11e6ada48741649ad2e",
+    ),
+    Use(
+        "mode.threads:ServiceThread.start",
+        "starts the worker, waits for _thread_running",
+        "f11841038a033a05f2523901082d51dec9b4ef42b226ab2dd4b6223078a10680",
+    ),
+    Use(
+        "mode.threads:ServiceThread.stop",
+        "waits for the end of _serve, then stops the worker",
+        "32d026539c3665b2ceaa8dcdc0c3f49195ceb5b6059947e7104a4b258d1d4efd",
+    ),
+    Use(
+        "mode.threads:ServiceThread._serve",
+        "run as a task of the one loop",
+        "67809eae09573ac7b43d0679e70a5394acc739bee5809d30b89e9ea8a7ac4b38",
+    ),
+    Use(
+        "mode.threads:ServiceThread._gather_remaining_tasks",
+        "overridden: the loop's other tasks are not the consumer's",
+        "6f65b92dd101248509e375f2087a1f46997098217fbabdd8b558efbb34b72915",
+    ),
+    Use(
+        "mode.threads:QueueServiceThread.call_thread",
+        "overridden: a plain await",
+        "479edda75b54734b48dabbb33071259949ded0a6f9fa6f82e81afdc42aff6e55",
+    ),
+    Use(
+        "faust.transport.consumer:ConsumerThread.on_partitions_revoked",
+        "overridden: a plain await",
+        "c44013f1259ca964083145135698ac29fe46b0de4408d866691d6eacc8dc0f04",
+    ),
+    Use(
+        "faust.transport.consumer:ConsumerThread.on_partitions_assigned",
+        "overridden: a plain await",
+        "e59e8dda43724bd4c943653b34f70c7baa589427381625bac53ceb4b885ef183",
+    ),
+    Use(
+        "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread",
+        "overridden: makes a LoopConsumer",
+        "0870ec53dea75083995e3565c0f0a25a1c63ecceaeb238e92e2585e3623af5a9",
+    ),
+    Use(
         "aiokafka.consumer.fetcher:PartitionRecords.__init__",
         "the attributes that LeanPartitionRecords reads",
         "8ec1c2ae6ea1af875db73e6d01604f3edf269faf5806c67c02d1f91b456d3571",

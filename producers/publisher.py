@@ -60,7 +60,8 @@ class _Lane:
 
 
 class Publisher(GaugeSource):
-    """The only way of producer market (and of replayed archives) to Kafka. Call `start` first, then `add` from the event loop's thread."""
+    """The only way of producer market, and of replayed archives, to Kafka. Call `start` first, then `add` from the
+    event loop's thread."""
 
     def __init__(self, bus: BusConfig, partitions: int, buffer_records: int) -> None:
         """`buffer_records` bounds what was added and not yet acknowledged; see `is_full`."""

@@ -245,9 +245,9 @@ class WorkerProcess:
         rows = None
         while time.monotonic() < until:
             rows = self.get("/lag")
-            if rows and all((rows.get(name) or {}).get("committed") == end for name, end in wanted.items()):
-                if not self._busy_reasons():
-                    return
+            there = rows and all((rows.get(name) or {}).get("committed") == end for name, end in wanted.items())
+            if there and not self._busy_reasons():
+                return
             if self.process.poll() is not None:
                 raise AssertionError(f"worker ended with {self.process.returncode}:\n{self.tail()}")
             time.sleep(0.05)
