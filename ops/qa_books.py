@@ -2,7 +2,9 @@
 
 For each partition the events are folded once; the fold is compared with `latest_levels` (at the offset they show), with
 the fold of the Parquet archive (at the offset where the archive ends), and with the book table of the running worker
-(at the offset the page names). The seeds' mismatch detector is the lag line: events fresh, levels stale.
+(at the offset the page names). Beside a running `up` the stores move while they are read, and an open Parquet file
+holds nothing yet: hence each comparison at the offset that both have reached. The seeds' mismatch detector is the lag
+line: events fresh, levels stale.
 """
 
 import time
@@ -15,12 +17,15 @@ from domain.units import parse_scaled
 from ops.qa_fold import TOPIC, BookAt, PartitionFold, fold_events, fold_parquet
 from ops.qa_report import Report
 from ops.qa_sources import Reader, Sources, fetch_books
+from sinks.clickhouse.levels import LevelKey, LevelRow
 from sinks.parquet import files
 
 LAG_LIMIT_S = 60  # events of the last minute imply level writes
 ACTIVE_MS = 24 * 3_600_000  # markets without events for a day before the newest one decide no fold's beginning
 CATCH_UP_S_MAX = 20.0  # the sink flushes each second; a running one that lags more is a finding of /lag, not of qa
-WORST_SHOWN = 5
+Books = dict[str, dict[str, Any]]  # `/books/{ticker}` pages by ticker
+WORST_SHOWN = 5  # markets in the lag line
+LAGGARDS_MAX = 50  # markets that become findings by their lag, worst first
 
 _TABLES = """
 select count() from system.tables where database = {d:String} and name in ('orderbook_events_raw', 'latest_levels')"""
@@ -30,8 +35,7 @@ select market_ticker, maxIf(_offset, type = 'reset' and reason = 'session_start'
        countIf(type = 'reset' and reason = 'session_start' and _offset < {upto:Int64}),
        toUnixTimestamp64Milli(max(ingest_ts))
 from {db}.orderbook_events_raw where _partition = {p:UInt16} and market_ticker != '' group by 1"""
-_TICKERS = """
-select distinct market_ticker from {db}.orderbook_events_raw where _partition = {p:UInt16} and market_ticker != ''"""
+_TICKERS = "select distinct _partition, market_ticker from {db}.orderbook_events_raw where market_ticker != ''"
 _LEVELS = """
 select market_ticker, side, toInt64(price * 10000), toInt64(argMax(l.size, _offset) * 100), max(_offset),
        toUnixTimestamp64Milli(max(l.ingest_ts))
@@ -53,22 +57,27 @@ def check_books(sources: Sources, report: Report, sleep: Callable[[float], None]
     if reader is None or reader.rows(_TABLES, {"d": reader.database})[0][0] < 2:
         report.facts.append("clickhouse: nothing stored yet")
         return
+    lags_s: dict[str, int] = {}
+    pages = _pages(sources, reader)  # all of them first: the events reach them while partitions are compared
     for number in sorted({*(row[0] for row in reader.rows(_ENDS)), *files.partitions_of(sources.parquet, TOPIC)}):
-        _check_partition(sources, reader, number, report, sleep)
+        lags_s |= _check_partition(sources, reader, number, pages.get(number, {}), report, sleep)
+    report_lags(lags_s, report)
 
 
 def _check_partition(
-    sources: Sources, reader: Reader, number: int, report: Report, sleep: Callable[[float], None]
-) -> None:
+    sources: Sources, reader: Reader, number: int, pages: Books, report: Report, sleep: Callable[[float], None]
+) -> dict[str, int]:
+    """Everything of one partition but the lags, which are returned. Events are looked at before levels, as they are
+    written: what lags then is not the reading."""
+    lowest, seen = _events_range(reader, number)
     levels = read_levels(reader, number)
-    lowest, end = _events_range(reader, number)
     archive_end = _archive_end(sources, number, report)
-    pages = _pages(sources, [row[0] for row in reader.rows(_TICKERS, {"p": number})])
-    end = _await_events(reader, number, end, pages, sleep)
-    ends = [levels.end, end if archive_end is None else archive_end, *(int(page["offset"]) for page in pages.values())]
-    begin = _begin(reader, number, lowest, min(ends))
-    points = {"": [levels.end]} if archive_end is None else {"": [levels.end, min(archive_end, end)]}
-    points |= {ticker: [int(page["offset"])] for ticker, page in pages.items() if int(page["offset"]) <= end}
+    end = _await_events(reader, number, pages, sleep)
+    everywhere = {seen, levels.end, end if archive_end is None else min(archive_end, end)}
+    begin = _begin(reader, number, lowest, min([*everywhere, *(int(page["offset"]) for page in pages.values())]))
+    points = {"": sorted(everywhere)} | {
+        ticker: [int(page["offset"])] for ticker, page in pages.items() if int(page["offset"]) <= end
+    }
     folded = fold_events(reader, number, begin, end, points)
     compare_levels(number, folded, levels, report)
     if archive_end is not None and archive_end > begin:
@@ -83,7 +92,7 @@ def _check_partition(
         f"levels at {levels.end - 1}, parquet {'none' if archive_end is None else f'at {archive_end - 1}'}, "
         f"{len(pages)} book pages"
     )
-    report_lag(folded, levels, report)
+    return level_lags_s(folded.rows_at[seen], levels)
 
 
 def read_levels(reader: Reader, number: int) -> Levels:
@@ -118,22 +127,23 @@ def _archive_end(sources: Sources, number: int, report: Report) -> int | None:
         return None
 
 
-def _pages(sources: Sources, tickers: list[str]) -> dict[str, dict[str, Any]]:
+def _pages(sources: Sources, reader: Reader) -> dict[int, Books]:
     if sources.state_url is None:
         return {}
-    found = fetch_books(sources.state_url, tickers)
-    return {ticker: page for ticker, page in found.items() if page is not None}
+    partitions = {ticker: int(number) for number, ticker in reader.rows(_TICKERS)}
+    pages: dict[int, Books] = {}
+    for ticker, page in fetch_books(sources.state_url, sorted(partitions)).items():
+        if page is not None:
+            pages.setdefault(partitions[ticker], {})[ticker] = page
+    return pages
 
 
-def _await_events(
-    reader: Reader, number: int, end: int, pages: dict[str, dict[str, Any]], sleep: Callable[[float], None]
-) -> int:
-    """The pages may be ahead of the sink by a second: wait until the events reach them."""
+def _await_events(reader: Reader, number: int, pages: Books, sleep: Callable[[float], None]) -> int:
+    """Where the events end. The pages may be ahead of the sink by a second: wait until the events reach them."""
     wanted = max((int(page["offset"]) for page in pages.values()), default=0)
     deadline = time.monotonic() + CATCH_UP_S_MAX
-    while end < wanted and time.monotonic() < deadline:
+    while (end := _events_range(reader, number)[1]) < wanted and time.monotonic() < deadline:
         sleep(0.5)
-        end = _events_range(reader, number)[1]
     return end
 
 
@@ -147,8 +157,8 @@ def compare_levels(number: int, folded: PartitionFold, levels: Levels, report: R
         if at == levels.end and not book.stale:
             yes, no = shown.get(ticker, ({}, {}))
             _compare(f"{ticker}: events and latest_levels at {at}", book, BookAt(False, yes, no), report)
-    for key, row in folded.rows.items():
-        if row.offset < levels.end and levels.sizes.get(key, (None, -1))[1] < row.offset:
+    for key, row in folded.rows_at[levels.end].items():
+        if levels.sizes.get(key, (None, -1))[1] < row.offset:
             ticker, side, price_e4 = key
             report.findings.append(f"{ticker}: {side} {price_e4} e4 changed at offset {row.offset}: no level written")
 
@@ -186,15 +196,18 @@ def _compare(what: str, expected: BookAt, found: BookAt, report: Report) -> None
             )
 
 
-def report_lag(folded: PartitionFold, levels: Levels, report: Report) -> None:
-    """The seeds' detector: the newest change a level should show, against the newest it shows."""
-    expected: dict[str, int] = {}
-    for (ticker, _, _), row in folded.rows.items():
-        expected[ticker] = max(row.ingest_ms, expected.get(ticker, 0))
-    lags = {ticker: (at - levels.newest_ms.get(ticker, 0)) // 1000 for ticker, at in expected.items()}
-    worst = sorted(lags.items(), key=lambda item: -item[1])
-    listed = {ticker: max(0, lag) for ticker, lag in worst[:WORST_SHOWN]}
-    report.facts.append(f"latest_levels_lag_s_by_ticker={listed}")
-    for ticker, lag_s in worst[:50]:
+def level_lags_s(expected: dict[LevelKey, LevelRow], levels: Levels) -> dict[str, int]:
+    """Per market: the newest change that a level should show, against the newest it shows, in seconds."""
+    newest_ms: dict[str, int] = {}
+    for (ticker, _, _), row in expected.items():
+        newest_ms[ticker] = max(row.ingest_ms, newest_ms.get(ticker, 0))
+    return {ticker: max(0, at - levels.newest_ms.get(ticker, 0)) // 1000 for ticker, at in newest_ms.items()}
+
+
+def report_lags(lags_s: dict[str, int], report: Report) -> None:
+    """The seeds' detector over all partitions, worst first."""
+    worst = sorted(lags_s.items(), key=lambda item: (-item[1], item[0]))
+    report.facts.append(f"latest_levels_lag_s_by_ticker={dict(worst[:WORST_SHOWN])}")
+    for ticker, lag_s in worst[:LAGGARDS_MAX]:
         if lag_s > LAG_LIMIT_S:
-            report.findings.append(f"{ticker}: levels are {lag_s} s behind the events")
+            report.findings.append(f"{ticker}: events are fresh, levels are {lag_s} s behind them")

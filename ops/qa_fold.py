@@ -40,12 +40,12 @@ def book_at(fold: LevelFold, ticker: str) -> BookAt:
 
 @dataclass
 class PartitionFold:
-    """What a fold of one partition gave: books at the end and at the asked offsets, and the level rows it expects."""
+    """What a fold of one partition gave: books at the end and at the asked offsets, and at the offsets asked for every
+    market the level rows that must have been written by then."""
 
     fold: LevelFold = field(default_factory=LevelFold)
     at: dict[tuple[str, int], BookAt] = field(default_factory=dict)
-    rows: dict[LevelKey, LevelRow] = field(default_factory=dict)
-    newest_ms: dict[str, int] = field(default_factory=dict)
+    rows_at: dict[int, dict[LevelKey, LevelRow]] = field(default_factory=dict)
 
     def books(self) -> dict[str, BookAt]:
         """All books as they are now."""
@@ -66,16 +66,15 @@ def fold_events(store: Rows, partition: int, begin: int, end: int, asked: dict[s
         for offset, group in groupby(rows, key=lambda row: row[12]):
             while waiting and waiting[0][0] <= offset:
                 _capture(result, *waiting.pop(0))
-            record = list(group)
-            fold_record(result.fold, record)
-            result.newest_ms[record[0][0]] = record[0][9]
+            fold_record(result.fold, list(group))
     while waiting and waiting[0][0] <= end:
         _capture(result, *waiting.pop(0))
-    result.rows = result.fold.take_rows()
     return result
 
 
 def _capture(result: PartitionFold, offset: int, ticker: str) -> None:
+    if not ticker:
+        result.rows_at[offset] = dict(result.fold.rows)
     for one in [ticker] if ticker else list(result.fold.markets):
         result.at[one, offset] = book_at(result.fold, one)
 

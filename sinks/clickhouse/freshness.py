@@ -50,12 +50,14 @@ class LevelFreshness:
     def __init__(self, store: Store, look_s: float = LOOK_S) -> None:
         self.lag_s_by_ticker: dict[str, float] = {}
         self._store = store
+        self._client: Any = None
         self._look_s = look_s
         self._stopping = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin looking; after the sink has connected and migrated."""
+        """Begin looking, at once; after the sink has connected and migrated."""
+        await self.look()
         self._running = asyncio.create_task(self._keep_looking(), name="latest_levels lag")
 
     async def stop(self) -> None:
@@ -63,6 +65,8 @@ class LevelFreshness:
         self._stopping.set()
         if self._running is not None:
             await self._running
+        if self._client is not None:
+            self._client.close()
 
     async def _keep_looking(self) -> None:
         while True:
@@ -85,8 +89,6 @@ class LevelFreshness:
         log.log(level, "latest_levels_lag_s_by_ticker=%s", shown)
 
     def _ask(self) -> dict[str, float]:
-        client = self._store.new_client()
-        try:
-            return level_lags_s(client, self._store.database, time.time_ns() // 1_000_000)
-        finally:
-            client.close()
+        if self._client is None:  # kept: connecting to chDB holds up every thread of the process for 0.1 s
+            self._client = self._store.new_client()
+        return level_lags_s(self._client, self._store.database, time.time_ns() // 1_000_000)

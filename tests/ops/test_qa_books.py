@@ -1,5 +1,6 @@
 """`qa books` on real stores: clean when they agree, and each planted defect is named."""
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from sinks.parquet.sink import ParquetSink, Rotation
 
 pytestmark = pytest.mark.engines
 _numbers = itertools.count()
-RECORDS = make_book_topic(21, 1_500)
+RECORDS = make_book_topic(21, 2_400)  # 80 s of events
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,10 @@ DEFECTS: dict[str, tuple[str, str]] = {
         f"alter table {{db}}.latest_levels delete where market_ticker = {LIVE} settings mutations_sync = 1",
         "no level written",
     ),
+    "levels that were no longer written": (
+        "alter table {db}.latest_levels delete where _offset > 200 settings mutations_sync = 1",
+        "events are fresh, levels are 7",
+    ),
     "events that were lost": (
         "alter table {db}.orderbook_events_raw delete where type = 'delta' and _offset % 7 = 0 "
         "settings mutations_sync = 1",
@@ -101,6 +106,32 @@ async def test_a_planted_defect_is_found(stores: Any, defect: str) -> None:
 
     assert report.exit_code == FINDINGS
     assert any(words in line for line in report.findings)
+
+
+async def test_stores_that_move_while_they_are_read_are_clean(engine: Path, tmp_path: Path) -> None:
+    """Beside a running `up`: events, levels and files end at different offsets, and each further by the next look."""
+    name = f"qa{next(_numbers)}"
+    store = Store(name, engine)
+    hot = ClickHouseSink(store, migrate=lambda client: migrate_clickhouse(client, name))
+    cold = ParquetSink(tmp_path / "parquet", Rotation(400, 1 << 30, 3_600.0))
+    await asyncio.gather(hot.start(), cold.start())
+    sources = Sources(Reader(store.new_client(), name), tmp_path / "parquet", None)
+    report, at, looks = Report(), 0, 0
+    while at < len(RECORDS):
+        looking = asyncio.create_task(asyncio.to_thread(qa_books.check_books, sources, report))
+        while at < len(RECORDS) and not looking.done():
+            for sink in (cold, hot):
+                await sink.write(batch(RECORDS[at : at + 40]))
+            await hot.flush()
+            at += 40
+        await looking
+        looks += 1
+
+    assert looks > 1, "expected the checks to overlap with writing: let the topic of this test be longer"
+    assert report.findings == []
+    assert report.exit_code == CLEAN
+    await asyncio.gather(hot.stop(), cold.stop())
+    sources.close()
 
 
 async def test_a_lost_archive_file_is_named(stores: Any) -> None:
