@@ -81,7 +81,10 @@ class RocksStore:
     def __init__(self, path: Path, options: StoreOptions) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = rocksdict.Rdict(str(path), _rocks_options(options))
+        # Named for the column family too: an existing store is otherwise opened with the options that its own file
+        # tells, and that file cannot tell filters and cache, so that after a restart every missing key reads the disk.
+        rocks = _rocks_options(options)
+        self._db = rocksdict.Rdict(str(path), rocks, column_families={"default": rocks})
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._db.get(key)
