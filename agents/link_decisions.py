@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from domain.decision_links import ClientOrder, Decision, LinkedOrder, decided, named, with_decision
 from domain.errors import BadInput
-from schemas.account_records import Fill, FillAmended, OrderReport
+from schemas.account_records import Fill, FillAmended, OrderReport, RestingOrders
 from schemas.codec import decode_many, encode_record, numbered_key
 from schemas.dead_letters import dead_letter
 from schemas.order_records import DecisionLink, DecisionLinkPayload, OrderAction
@@ -68,6 +68,8 @@ class LinkFold:
                 self._dead_letter(task, topic, row, wrong, outputs)
                 continue
             newest_ms = max(newest_ms, record.ts_ingest)
+            if isinstance(record, RestingOrders):
+                continue
             outputs[DECISION_LINKS.name] += [(row.key, link) for link in self._learn(task, record)]
         self._forget(task, newest_ms)
         self.counts["records"] += len(rows)

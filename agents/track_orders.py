@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from domain.errors import BadInput
 from domain.fills import watermark_ms
-from domain.orders import LIVE, KnownOrder, apply_report, open_inventory
+from domain.orders import LIVE, KnownOrder, apply_report, open_inventory, order_drift
 from schemas.account_build import order_record_parts
-from schemas.account_records import OrderReport, OrderState
+from schemas.account_records import OrderReport, OrderState, RestingOrders
 from schemas.codec import decode_many, encode_record
 from schemas.dead_letters import dead_letter
 from schemas.records import Cause
@@ -32,6 +33,7 @@ from tables.open_orders import (
     live_orders,
     market_key,
     market_of,
+    markets,
     order_key,
     order_of,
 )
@@ -59,7 +61,10 @@ class OrderFold:
                 wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
                 self._dead_letter(task, row, wrong, outputs)
                 continue
-            clock = self._fold(task, clock, row, record, outputs)
+            if isinstance(record, RestingOrders):
+                self._compare(task, record)
+            else:
+                clock = self._fold(task, clock, row, record, outputs)
         horizon_ms = clock.newest_ms - self.retention_ms
         clock = sweep(task.table, clock, lambda _, value: is_expired(value, horizon_ms), ORDER)
         task.table.put(WATERMARK_KEY, clock)
@@ -93,15 +98,41 @@ class OrderFold:
         """The market's list, holding the order exactly when it rests: also after a checkpoint cut short, which may
         have left the order without the list. Its time counts repeated reports too, for the same reason."""
         market = market_of(task.table, order.market_ticker)
-        live, ts_ms = market.live, record.ts_event if record.ts_event is not None else record.ts_ingest
+        before = live = market.live
+        ts_ms = record.ts_event if record.ts_event is not None else record.ts_ingest
         if order.status in LIVE and order.order_id not in live:
             live = tuple(sorted((*live, order.order_id)))
         elif order.status not in LIVE and order.order_id in live:
             live = tuple(order_id for order_id in live if order_id != order.order_id)
-        if live is not market.live or ts_ms > market.ts_event_ms:
+        if live is not before or ts_ms > market.ts_event_ms:
             market = replace(market, live=live, ts_event_ms=max(ts_ms, market.ts_event_ms))
+            if order.order_id in market.drift and live is not before:
+                market = _with_drift(market, tuple(name for name in market.drift if name != order.order_id))
             task.table.put(market_key(order.market_ticker), market)
         return market
+
+    def _compare(self, task: Task[OrderValue], record: RestingOrders) -> None:
+        """The venue's list of resting orders beside ours: an alarm for each order that only one of us has."""
+        report = record.payload
+        market = market_of(task.table, report.market_ticker)
+        if market.venue_as_of_ms is not None and report.as_of_ms < market.venue_as_of_ms:
+            return
+        live = live_orders(task.table, market)
+        drift = order_drift(live, report.order_ids, lambda name: order_of(task.table, name), report.as_of_ms)
+        new = [name for name in drift if name not in market.drift]
+        task.table.put(
+            market_key(report.market_ticker), _with_drift(replace(market, venue_as_of_ms=report.as_of_ms), drift)
+        )
+        self.counts["compared"] += 1
+        if new:
+            self.counts["drift_alarms"] += 1
+            event = {"event": "open_orders_drift", "market_ticker": market.market_ticker, "orders": len(drift)}
+            log.error(json.dumps(event | {"ours": len(live), "venue": len(report.order_ids), "first": new[0]}))
+
+    def gauges(self, tasks: Iterable[Task[OrderValue]]) -> dict[str, tuple[str, int]]:
+        """name -> (meaning, value) for the metrics."""
+        drifting = [len(market.drift) for task in tasks if task.restored for market in markets(task.table)]
+        return {"open_orders_drift": ("orders that rest only by our state or only by the venue's list", sum(drifting))}
 
     def _dead_letter(self, task: Task[OrderValue], row: Any, wrong: BadInput, outputs: Outputs) -> None:
         self.counts["dead_letters"] += 1
@@ -114,6 +145,12 @@ class OrderFold:
         self.counts["reports_lost_to_holes"] += end - start
         log.error(json.dumps({"event": "order_reports_lost", "partition": task.partition, "from": start, "to": end}))
         return {}
+
+
+def _with_drift(market: MarketOrders, drift: tuple[str, ...]) -> MarketOrders:
+    """`drift_since_ms` is set at the first difference, cleared when there is none left."""
+    since_ms = market.drift_since_ms if market.drift_since_ms is not None else market.venue_as_of_ms
+    return replace(market, drift=drift, drift_since_ms=since_ms if drift else None)
 
 
 def _encode(task: Task[OrderValue], order: KnownOrder, market: MarketOrders, offset: int, record: OrderReport) -> bytes:

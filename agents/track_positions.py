@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from domain.errors import BadInput
@@ -108,6 +109,12 @@ class PositionFold:
             self.counts["drift_alarms"] += 1
             event = {"event": "position_drift", "market_ticker": after.market_ticker, "ours_e2": after.fold.count_e2}
             log.error(json.dumps(event | {"venue_e2": after.venue.position_e2, "since_ms": after.venue.drift_since_ms}))
+
+    def gauges(self, tasks: Iterable[Task[MarketPosition]]) -> dict[str, tuple[str, int]]:
+        """name -> (meaning, value) for the metrics."""
+        held = [position.state for task in tasks if task.restored for _, position in task.table.items()]
+        drifting = sum(state.venue is not None and state.venue.drift_since_ms is not None for state in held)
+        return {"positions_drift_markets": ("markets whose position differs from the venue's own", drifting)}
 
     def _dead_letter(self, task: Task[MarketPosition], topic: str, row: Any, wrong: BadInput, outputs: Outputs) -> None:
         self.counts["dead_letters"] += 1

@@ -5,6 +5,7 @@ one, more filled beats less, a later venue time beats an earlier one. What would
 `stale` (an older report arriving late, normal) or `impossible` (a move that the venue cannot make).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -164,6 +165,31 @@ def _as_known(report: ReportedOrder) -> KnownOrder:
         created_ts_ms=report.created_ts_ms,
         updated_ts_ms=report.updated_ts_ms,
     )
+
+
+#: A difference to the venue's list of resting orders counts when nothing was heard of the order for so long before it:
+#: what is pushed while the list is read comes earlier or later than the list.
+DRIFT_GRACE_MS = 10_000
+
+
+def order_drift(
+    live: "list[KnownOrder] | tuple[KnownOrder, ...]",
+    listed: "list[str] | tuple[str, ...]",
+    known: Callable[[str], KnownOrder | None],
+    as_of_ms: int,
+) -> tuple[str, ...]:
+    """Orders of one market that rest by our state or by the venue's list as of `as_of_ms`, but not by both; sorted."""
+    before_ms = as_of_ms - DRIFT_GRACE_MS
+
+    def is_settled(order: KnownOrder) -> bool:
+        heard_ms = order.updated_ts_ms if order.updated_ts_ms is not None else order.created_ts_ms
+        return heard_ms is None or heard_ms <= before_ms
+
+    extra = [o.order_id for o in live if o.order_id not in listed and o.status != "requested" and is_settled(o)]
+    resting = {order.order_id for order in live}
+    absent = [(order_id, known(order_id)) for order_id in listed if order_id not in resting]
+    missing = [order_id for order_id, order in absent if order is None or is_settled(order)]
+    return tuple(sorted({*extra, *missing}))
 
 
 def open_inventory(orders: "list[KnownOrder] | tuple[KnownOrder, ...]") -> OpenInventory:

@@ -138,30 +138,34 @@ class AccountPoller:
 
     async def _poll_orders(self, mark: Mark) -> tuple[int, list[str], str | None]:
         """All resting ones, all created since the mark, and by id those that rested and are gone."""
-        resting: dict[str, None] = {}
+        resting: dict[str, str] = {}
         told: set[str] = set()
-        newest_ms = 0
+        newest_ms, unread = 0, 0
 
         def on_page(items: list[Item]) -> bool:
-            nonlocal newest_ms
+            nonlocal newest_ms, unread
             for order in (self._reporter.say_order(item, "rest") for item in items):
                 if order is None:
+                    unread += 1
                     continue
                 told.add(order.order_id)
                 newest_ms = max(newest_ms, order.created_ts_ms or 0)
                 if order.status == "resting":
-                    resting[order.order_id] = None
+                    resting[order.order_id] = order.market_ticker
             return False
 
+        started_ms = time.time_ns() // 1_000_000
         live = await walk(self._rest, "/portfolio/orders", "orders", {"status": "resting"}, on_page)
         since_s = max(mark.opening_ms, mark.orders_ms - self._overlap_ms, 0) // 1_000
         recent = await walk(self._rest, "/portfolio/orders", "orders", {"min_ts": since_s}, on_page)
         problem = live.problem or recent.problem
         if problem is not None:
-            return 0, list({**dict.fromkeys(mark.resting), **resting}), problem
+            return 0, list(dict.fromkeys((*mark.resting, *resting))), problem
         vanished = [order_id for order_id in mark.resting if order_id not in told]
         for order_id in vanished[:VANISHED_PER_POLL_MAX]:
             await self._ask_order(order_id)
+        if not unread + live.dropped:
+            self._reporter.say_resting(resting, started_ms)
         return newest_ms, [*vanished[VANISHED_PER_POLL_MAX:], *resting], None
 
     async def _ask_order(self, order_id: str) -> None:

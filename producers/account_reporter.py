@@ -25,6 +25,7 @@ from venues.kalshi.account_records import (
     opening_position,
     order_report,
     position_report,
+    resting_orders,
     settlement_report,
 )
 from venues.kalshi.account_reports import order_of, position_of, settlement_of
@@ -59,6 +60,7 @@ class AccountReporter:
         self._said: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
         self._market_of: OrderedDict[str, str] = OrderedDict()
         self._sane_sources: set[str] = set()
+        self._resting_markets: set[str] = set()  # markets of the last list of resting orders
 
     # --- fills ---
 
@@ -112,6 +114,20 @@ class AccountReporter:
             record = order_report(order, _SOURCES[channel], self._clock_ms())
             self._publish(ORDER_REPORTS.name, order.market_ticker, record, f"orders_{channel}")
         return order
+
+    def say_resting(self, resting: dict[str, str], as_of_ms: int) -> None:
+        """Publish, per market, which orders rest by a complete walk (order id -> market). A market that is no longer
+        among them has none."""
+        listed: dict[str, list[str]] = {market_ticker: [] for market_ticker in self._resting_markets}
+        for order_id, market_ticker in sorted(resting.items()):
+            listed.setdefault(market_ticker, []).append(order_id)
+        self._resting_markets = set(resting.values())
+        for market_ticker, order_ids in sorted(listed.items()):
+            if self._is_news(f"resting {market_ticker}", canonical_json(order_ids)):
+                self._reports += 1
+                payload = a.RestingOrdersPayload(market_ticker=market_ticker, order_ids=order_ids, as_of_ms=as_of_ms)
+                record = resting_orders(payload, self._session_id, self._reports)
+                self._publish(ORDER_REPORTS.name, market_ticker, record, "resting_rest")
 
     def say_position(self, item: Item, channel: Channel) -> a.PositionReportPayload | None:
         """Publish one position; None where it was refused."""

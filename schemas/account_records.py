@@ -76,6 +76,19 @@ class OrderReport(Record, tag="order_report"):
     payload: OrderReportPayload
 
 
+class RestingOrdersPayload(Payload):
+    """Every order that rests in one market, from a complete walk that began at `as_of_ms` (our clock). Compared with
+    ours, never folded into it: the orders themselves are reported beside it."""
+
+    market_ticker: Ticker
+    order_ids: list[Id]
+    as_of_ms: Ms
+
+
+class RestingOrders(Record, tag="resting_orders"):
+    payload: RestingOrdersPayload
+
+
 # --- account.position_reports (producer account) ---
 
 

@@ -44,7 +44,9 @@ SNAPSHOT_REQUESTS = Topic(
 TRADES = Topic("market.trades", (r.Trade,), "producer market", "market_ticker", "stream")
 QUOTE_UPDATES = Topic("market.quote_updates", (r.QuoteUpdate,), "agent maintain_books", "market_ticker", "stream")
 FILL_REPORTS = Topic("account.fill_reports", (a.FillReport,), "producer account", "market_ticker", "forever")
-ORDER_REPORTS = Topic("account.order_reports", (a.OrderReport,), "producer account", "market_ticker", "forever")
+ORDER_REPORTS = Topic(
+    "account.order_reports", (a.OrderReport, a.RestingOrders), "producer account", "market_ticker", "forever"
+)
 POSITION_REPORTS = Topic(
     "account.position_reports",
     (a.PositionReport, a.OpeningPosition, a.SettlementReport, a.PositionCorrection),

@@ -24,11 +24,15 @@ RESIDENTS_MAX = 20_000
 
 @dataclass(frozen=True, slots=True)
 class MarketOrders:
-    """The ids of a market's live orders, sorted; `ts_event_ms` is the largest published."""
+    """The ids of a market's live orders, sorted; `ts_event_ms` is the largest published. `drift` are those that the
+    venue's last list (as of `venue_as_of_ms`) contradicts, `drift_since_ms` when the first of them was seen."""
 
     market_ticker: str
     live: tuple[str, ...] = ()
     ts_event_ms: int = 0
+    drift: tuple[str, ...] = ()
+    drift_since_ms: int | None = None
+    venue_as_of_ms: int | None = None
 
 
 OrderValue = KnownOrder | MarketOrders | Clock
@@ -53,10 +57,22 @@ class _Order(msgspec.Struct, array_like=True, gc=False):
     revision: int
 
 
+class _Market(msgspec.Struct, array_like=True, gc=False):
+    """What is stored of a market's list. Field order is the format: add at the end, with a default."""
+
+    market_ticker: str
+    live: tuple[str, ...]
+    ts_event_ms: int
+    drift: tuple[str, ...] = ()
+    drift_since_ms: int | None = None
+    venue_as_of_ms: int | None = None
+
+
+_MARKET_FIELDS = _Market.__struct_fields__
 _FIELDS = _Order.__struct_fields__
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_order = msgspec.msgpack.Decoder(_Order).decode
-_unpack_market = msgspec.msgpack.Decoder(tuple[str, tuple[str, ...], int]).decode
+_unpack_market = msgspec.msgpack.Decoder(_Market).decode
 _unpack_clock = msgspec.msgpack.Decoder(tuple[int, int, int, bytes]).decode
 
 
@@ -75,7 +91,7 @@ def encode(value: OrderValue) -> bytes:
     if isinstance(value, KnownOrder):
         return b"o" + _pack([getattr(value, name) for name in _FIELDS])
     if isinstance(value, MarketOrders):
-        return b"m" + _pack((value.market_ticker, value.live, value.ts_event_ms))
+        return b"m" + _pack([getattr(value, name) for name in _MARKET_FIELDS])
     return b"w" + _pack((value.newest_ms, value.entries, value.swept_ms, value.sweep_from))
 
 
@@ -86,7 +102,8 @@ def decode(raw: bytes) -> OrderValue:
         stored = _unpack_order(body)
         return KnownOrder(*[getattr(stored, name) for name in _FIELDS])
     if kind == b"m":
-        return MarketOrders(*_unpack_market(body))
+        market = _unpack_market(body)
+        return MarketOrders(*[getattr(market, name) for name in _MARKET_FIELDS])
     if kind == b"w":
         return Clock(*_unpack_clock(body))
     raise Fatal(f"table {TABLE}: expected a value of a known kind, was {kind!r}")

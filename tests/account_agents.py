@@ -32,7 +32,12 @@ from tables.stage import Stage
 from tables.store import MemoryStore
 from tables.task import Task
 
-REPORTS = {"fill_report": FILL_REPORTS, "order_report": ORDER_REPORTS, "order_action": ORDERS}
+REPORTS = {
+    "fill_report": FILL_REPORTS,
+    "order_report": ORDER_REPORTS,
+    "resting_orders": ORDER_REPORTS,
+    "order_action": ORDERS,
+}
 INPUTS = (FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS, ORDERS)
 TOPICS = (*INPUTS, FILLS, POSITIONS, ORDER_STATES, DECISION_LINKS, DLQ)
 

@@ -46,6 +46,7 @@ class Desk:
         self.fills: dict[str, KnownFill] = {}
         self.ledgers: dict[str, MarketLedger] = {}
         self.orders: dict[str, KnownOrder] = {}
+        self.listed: dict[str, list[str]] = {}
         self.verdicts: Counter[str] = Counter()
         self.moves: Counter[str] = Counter()
         self._newest_ms = 0
@@ -58,6 +59,8 @@ class Desk:
             step = apply_report(self.orders.get(payload.order_id), payload)
             self.moves[step.move] += 1
             self.orders[payload.order_id] = step.order
+        elif isinstance(record, a.RestingOrders):
+            self.listed[payload.market_ticker] = payload.order_ids
         elif isinstance(record, a.OpeningPosition):
             opening = Opening(
                 payload.position_e2, payload.cost_e6, payload.realized_pnl_e6, payload.fees_e6, payload.as_of_ms

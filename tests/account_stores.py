@@ -46,6 +46,13 @@ class AccountStores:
         rows = get(f"{self.urls['state_url']}/orders")
         return None if rows is None else sorted((row["order_id"], row["remaining_size"]) for row in rows)
 
+    def worker_drift(self) -> list[dict[str, Any]] | None:
+        """Markets whose position or resting orders are not the venue's own, from the worker's page."""
+        rows = get(f"{self.urls['state_url']}/reconciliation")
+        if not rows:
+            return None
+        return [row for row in rows if row.get("drifting_orders") or row.get("drift_since_ms")]
+
     def table_fills(self) -> Fills:
         """From the RocksDB of seen_fills."""
         values = [v for v in self._table(seen_fills.SEEN_FILLS) if isinstance(v, seen_fills.SeenEntry)]

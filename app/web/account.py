@@ -33,7 +33,7 @@ def add_account(
     orders: Stage[OrderValue],
     links: Stage[LinkValue],
 ) -> None:
-    """`/positions`, `/positions/{ticker}`, `/orders`, `/fills/stats`."""
+    """`/positions`, `/positions/{ticker}`, `/orders`, `/fills/stats`, `/reconciliation`."""
 
     @app.page("/positions", name="positions")
     async def all_positions(self: View, request: Request) -> Response:
@@ -66,6 +66,10 @@ def add_account(
             for order in open_orders.live_orders(task.table, market)
         ]
         return self.json(sorted(rows, key=lambda row: (row["market_ticker"], row["order_id"])))
+
+    @app.page("/reconciliation", name="reconciliation")
+    async def reconciliation(self: View, request: Request) -> Response:
+        return self.json(reconciliation_rows(positions, orders))
 
     @app.page("/fills/stats", name="fills_stats")
     async def stats(self: View, request: Request) -> Response:
@@ -122,6 +126,27 @@ def position_row(position: MarketPosition, resting: OpenInventory | None, offset
         "offset": offset,
     }
     return row | inventory_row(resting)
+
+
+def reconciliation_rows(positions: Stage[MarketPosition], orders: Stage[OrderValue]) -> list[dict[str, Any]]:
+    """Per market of which the venue has told its own position or resting orders: what differs from ours, since when."""
+    rows: dict[str, dict[str, Any]] = {}
+    for task in _restored(positions):
+        for _, position in task.table.items():
+            full = position_row(position, None, task.vector[0])
+            if full["venue_position"] is not None:
+                names = ("market_ticker", "pos_filled", "venue_position", "drift", "drift_since_ms")
+                rows[full["market_ticker"]] = {name: full[name] for name in names}
+    for task in _restored(orders):
+        for market in open_orders.markets(task.table):
+            if market.venue_as_of_ms is not None:
+                rows.setdefault(market.market_ticker, {"market_ticker": market.market_ticker}).update(
+                    open_orders_count=len(market.live),
+                    drifting_orders=list(market.drift),
+                    orders_drift_since_ms=market.drift_since_ms,
+                    orders_as_of_ms=market.venue_as_of_ms,
+                )
+    return [row for _, row in sorted(rows.items())]
 
 
 def inventory_row(resting: OpenInventory | None) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from account_trade import by_rest, pushed_fills, traded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.web.account import reconciliation_rows
 from schemas import account_records as a
 from schemas.registry import DLQ, FILL_REPORTS, FILLS, ORDER_STATES, POSITIONS
 from tables import decision_links, open_orders, positions, seen_fills
-from venues.kalshi.account_records import opening_position
+from venues.kalshi.account_records import opening_position, resting_orders
 from venues.simulator.account import Account
 
 pytestmark = pytest.mark.long
@@ -211,3 +212,56 @@ def test_positions_keep_what_makes_repeats_harmless_over_a_restart(tmp_path: Pat
     position = positions.MarketPosition(positions.PositionState("KX-A"), {}, 7, (12, 1), ("c1",))
     again = positions.decode(positions.encode(position))
     assert (again.folded, again.corrections) == ((12, 1), ("c1",)), name
+
+
+def resting(account: Account, market_ticker: str, order_ids: list[str], number: int) -> a.RestingOrders:
+    """The venue's list of one market, an hour after everything else."""
+    as_of_ms = account.ledger.orders[-1].updated_us // 1_000 + 3_600_000 + number
+    payload = a.RestingOrdersPayload(market_ticker=market_ticker, order_ids=order_ids, as_of_ms=as_of_ms)
+    return resting_orders(payload, "session", number)
+
+
+async def test_open_orders_that_the_venue_does_not_list_are_an_alarm_until_they_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One alarm when it is first seen, over a restart too; the order's own report ends it."""
+    account = traded(6, 200)
+    market = "KX-B"
+    ours = sorted(order.order_id for order in account.ledger.resting() if order.ticker == market)
+    assert len(ours) >= 2
+    desk = AgentDesk(tmp_path)
+    desk.report([*by_rest(account.ledger, old=False), resting(account, market, ours, 1)])
+    desk.drain()
+    assert reconciled(desk)[market]["drifting_orders"] == []
+
+    desk.report([resting(account, market, [*ours[1:], "unheard-of"], 2)])
+    desk.drain()
+    await desk.orders.checkpoint()
+    desk.orders.kill(0)
+    desk.report([resting(account, market, [*ours[1:], "unheard-of"], 3)])
+    desk.drain()
+    row = reconciled(desk)[market]
+    assert row["drifting_orders"] == sorted([ours[0], "unheard-of"])
+    assert row["orders_drift_since_ms"] == row["orders_as_of_ms"] - 1
+    assert caplog.text.count("open_orders_drift") == 1
+
+    order = next(o for o in account.ledger.resting() if o.order_id == ours[0])
+    account.ledger.cancel(order, account.ledger.orders[-1].updated_us + 10**6)
+    desk.report([record for record in by_rest(account.ledger, old=False) if isinstance(record, a.OrderReport)])
+    desk.drain()
+    assert reconciled(desk)[market]["drifting_orders"] == ["unheard-of"]
+    desk.report([resting(account, market, ours[1:], 4)])
+    desk.drain()
+    row = reconciled(desk)[market]
+    assert (row["drifting_orders"], row["orders_drift_since_ms"]) == ([], None)
+
+
+def reconciled(desk: AgentDesk) -> dict[str, dict[str, Any]]:
+    """The rows of /reconciliation, by market; the gauge says the same."""
+    for agent in (desk.positions, desk.orders):
+        agent.stage.tasks = {0: agent.task}
+        agent.task.restored = True
+    rows = {row["market_ticker"]: row for row in reconciliation_rows(desk.positions.stage, desk.orders.stage)}
+    drifting = sum(len(row.get("drifting_orders", ())) for row in rows.values())
+    assert desk.orders.fold.gauges([desk.orders.task])["open_orders_drift"][1] == drifting
+    return rows

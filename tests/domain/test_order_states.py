@@ -6,9 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.orders import TRANSITIONS, KnownOrder, OpenInventory, apply_report, open_inventory
+from domain.orders import LIVE, TRANSITIONS, KnownOrder, OpenInventory, apply_report, open_inventory, order_drift
 
 RESTING = KnownOrder("KX-A", "o1", "mine-1", "resting", "yes", "buy", 4200, 1000, 0, 1000, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("ours", "listed", "drift"),
+    [
+        ([{}], ["o1"], ()),
+        ([{}], [], ("o1",)),
+        ([{"updated_ts_ms": 95_000}], [], ()),  # heard of while the list was read
+        ([{"status": "requested"}], [], ()),  # the venue has not seen it yet
+        ([{"status": "canceled"}], ["o1"], ("o1",)),
+        ([{"status": "canceled", "updated_ts_ms": 101_000}], ["o1"], ()),  # ended after the list
+        ([], ["o9"], ("o9",)),
+        ([{}, {"order_id": "o2"}], ["o2", "o3"], ("o1", "o3")),
+    ],
+)
+def test_an_order_that_only_one_of_us_lists_is_drift(ours, listed: list[str], drift: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    """The venue's list was read at 100,000; what was heard of within ten seconds before it proves nothing."""
+    orders = {o.order_id: o for o in (replace(RESTING, **changes) for changes in ours)}
+    live = [o for o in orders.values() if o.status in LIVE]
+
+    assert order_drift(live, listed, orders.get, 100_000) == drift
 
 
 @pytest.mark.parametrize(

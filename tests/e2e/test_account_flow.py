@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from account_actions import assert_fills_linked, publish_actions
-from account_stack import AccountStack, running_account
+from account_stack import AccountStack, running_account, until_equal
 
 pytestmark = pytest.mark.engines
 #: Actions of the scripted trader in one step, and steps: 200 fills a second for some seconds.
@@ -48,5 +48,6 @@ def test_workers_killed_while_the_account_trades_leave_every_store_right(desk: A
     desk.assert_all_stores_equal(truth)
     assert_fills_linked(desk, truth, decisions)
     desk.assert_books_clean()
+    until_equal(desk.stores.worker_drift, [])
     desk.stop()
     desk.assert_tables_equal(truth)

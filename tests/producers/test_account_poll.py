@@ -113,6 +113,9 @@ async def test_whatever_the_answers_each_fill_is_found_once_at_its_own_time(tmp_
         desk = w.desk()
         assert len(w.account.ledger.fills) > 200
         desk.assert_equals(w.account.ledger)
+        assert sorted(name for names in desk.listed.values() for name in names) == sorted(
+            order.order_id for order in w.account.ledger.resting()
+        )
         assert desk.verdicts["conflicting"] == desk.verdicts["too_old"] == 0
         assert not [state for state in desk.states.values() if state.venue and state.venue.drift_since_ms is not None]
 
@@ -189,7 +192,8 @@ async def test_an_order_that_vanished_is_asked_for_by_its_id(tmp_path: Path) -> 
         save_mark(w.mark_path, mark)
         await w.new_poller().poll_once()
 
-        last = [r.payload for r in w.publisher.of(ORDER_REPORTS.name) if r.payload.order_id == order.order_id][-1]
+        told = [r.payload for r in w.publisher.of(ORDER_REPORTS.name)]
+        last = [payload for payload in told if getattr(payload, "order_id", "") == order.order_id][-1]
         assert last.status == "canceled"
 
 

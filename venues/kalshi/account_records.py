@@ -42,6 +42,18 @@ def order_report(payload: a.OrderReportPayload, source: str, ts_ingest: int) -> 
     )
 
 
+def resting_orders(payload: a.RestingOrdersPayload, session_id: str, number: int) -> a.RestingOrders:
+    """The `number`-th list of resting orders of this session."""
+    return a.RestingOrders(
+        ts_event=None,
+        ts_ingest=payload.as_of_ms,
+        source=REST_SOURCE,
+        idempotency_key=numbered_key("resting_orders", session_id, number, payload.market_ticker),
+        cause=None,
+        payload=payload,
+    )
+
+
 def position_report(payload: a.PositionReportPayload, source: str, session_id: str, number: int) -> a.PositionReport:
     """The `number`-th position report of this session."""
     return a.PositionReport(
