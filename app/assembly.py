@@ -143,9 +143,11 @@ def _clickhouse(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
 
 
 def _parquet(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
+    from sinks.parquet.compact import Compactor
     from sinks.parquet.sink import ParquetSink
 
-    return ParquetSink.from_settings(conf), Pace(2_000, 1_000, 20_000), []
+    sink = ParquetSink.from_settings(conf)
+    return sink, Pace(2_000, 1_000, 20_000), [Compactor(sink.root)] if conf.parquet_compact else []
 
 
 def _agent(app: Any, stage: Any) -> None:

@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     parquet_rotate_rows: PositiveInt = 200_000
     parquet_rotate_mb: PositiveInt = 128
     parquet_rotate_age_s: PositiveInt = 60
+    parquet_compact: bool = False
 
     # --- the worker ---
     data_dir: Path = Path("data")

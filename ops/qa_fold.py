@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from domain.book import STALE
 from schemas.registry import BOOK_UPDATES
 from sinks.clickhouse.levels import LevelFold, LevelKey, LevelRow
 from sinks.clickhouse.restore import EVENTS, Rows, fold_record
 from sinks.columns import topic_columns
-from sinks.parquet import files
+from sinks.parquet.reader import open_files
 
 TOPIC = BOOK_UPDATES.name
 CHUNK_OFFSETS = 100_000  # events read at a time: some tens of MB of rows
@@ -93,16 +92,13 @@ def fold_parquet(root: Path, partition: int, begin: int, end: int) -> dict[str, 
 
 
 def _archive_tables(root: Path, partition: int, begin: int, end: int) -> Iterator[pa.Table]:
-    spans = files.list_spans(root, TOPIC, partition)
-    files.check_contiguous(spans)
     schema = topic_columns(BOOK_UPDATES).schema
-    for span in spans:
-        if span.is_hole or span.last < begin or span.first >= end:
-            continue
-        with pq.ParquetFile(span.path) as file:
-            for batch in file.iter_batches(CHUNK_OFFSETS // 2, columns=schema.names):
-                table = pa.Table.from_batches([batch])
-                inside = pc.and_(pc.greater_equal(table["_offset"], begin), pc.less(table["_offset"], end))
-                wanted = table.filter(inside)
-                if wanted.num_rows:
-                    yield wanted
+    for at, file in open_files(root, TOPIC, partition, begin):
+        for batch in file.iter_batches(CHUNK_OFFSETS // 2, columns=schema.names):
+            table = pa.Table.from_batches([batch])
+            if table["_offset"][0].as_py() >= end:
+                return
+            inside = pc.and_(pc.greater_equal(table["_offset"], at), pc.less(table["_offset"], end))
+            wanted = table.filter(inside)
+            if wanted.num_rows:
+                yield wanted

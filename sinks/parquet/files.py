@@ -51,17 +51,21 @@ def partitions_of(root: Path, topic: str) -> list[int]:
     return sorted(found)
 
 
-def list_spans(root: Path, topic: str, partition: int) -> list[Span]:
-    """All files and holes of a partition in offset order; a span that lies within a wider one is left out (after a
-    compaction that died, both are there)."""
+def all_spans(root: Path, topic: str, partition: int) -> list[Span]:
+    """All files and holes of a partition in offset order, of nested ones the wider first."""
     spans = []
     for folder in (root / topic).glob(f"date=*/p={partition}"):
         for path in folder.iterdir():
             if match := _NAME.match(path.name):
                 spans.append(Span(int(match["first"]), int(match["last"]), path))
-    spans.sort(key=lambda span: (span.first, -span.last, span.is_hole))
+    return sorted(spans, key=lambda span: (span.first, -span.last, span.is_hole))
+
+
+def list_spans(root: Path, topic: str, partition: int) -> list[Span]:
+    """The files and holes of a partition in offset order; a span that lies within a wider one is left out (after a
+    compaction that died, both are there)."""
     widest: list[Span] = []
-    for span in spans:
+    for span in all_spans(root, topic, partition):
         if not widest or span.last > widest[-1].last:
             widest.append(span)
     return widest

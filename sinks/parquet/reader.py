@@ -17,6 +17,7 @@ from sinks.columns import UNDECODABLE, TopicColumns, topic_columns
 from sinks.parquet import files
 
 BATCH_ROWS = 8_192  # rows decoded at a time: a few MB of Python objects
+LISTINGS_MAX = 5  # of a partition, for one file: compaction takes a listed file away once
 REMEMBERED_KEYS = 1_000_000  # a repeat follows its first within one checkpoint; this is far beyond that
 
 
@@ -40,7 +41,7 @@ def iter_records(
         root: the archive's folder (`<data-dir>/parquet`).
         drop_repeated: leave out records whose idempotency_key came before (the first counts): derived topics hold
             some twice after a kill.
-        first_offset: begin with the first file that holds nothing below it.
+        first_offset: leave out the records below.
 
     Raises:
         UserMistake: the files have a gap or an overlap, or one is not readable as this topic.
@@ -51,23 +52,48 @@ def iter_records(
         yield from _without_repeats(records) if drop_repeated else records
 
 
+def open_files(root: Path, topic: str, partition: int, first_offset: int = 0) -> Iterator[tuple[int, pq.ParquetFile]]:
+    """The files of a partition with records from `first_offset` on, in order and open, each with where to go on:
+    what lies below was in a file before (compaction may put files together on our way).
+
+    Raises:
+        UserMistake: the files have a gap or an overlap, or one is not readable.
+    """
+    at, missed = first_offset, 0
+    while True:
+        spans = files.list_spans(root, topic, partition)
+        files.check_contiguous(spans)
+        for span in spans:
+            if span.is_hole or span.last < at:
+                continue
+            try:
+                file = pq.ParquetFile(span.path)
+            except FileNotFoundError as wrong:
+                missed += 1
+                if missed >= LISTINGS_MAX:
+                    raise UserMistake(f"{span.path}: {wrong}") from wrong
+                break  # a wider one has taken its place since we listed
+            except (OSError, ValueError) as wrong:
+                raise UserMistake(f"{span.path}: expected records of {topic}: {wrong}") from wrong
+            with file:
+                yield at, file
+            at, missed = span.last + 1, 0
+        else:
+            return
+
+
 def _partition_records(root: Path, topic: Topic, partition: int, first_offset: int) -> Iterator[ArchivedRecord]:
-    spans = files.list_spans(root, topic.name, partition)
-    files.check_contiguous(spans)
-    for span in spans:
-        if not span.is_hole and span.first >= first_offset:
-            yield from _file_records(span.path, topic_columns(topic), partition)
-
-
-def _file_records(path: Path, columns: TopicColumns, partition: int) -> Iterator[ArchivedRecord]:
-    try:
-        with pq.ParquetFile(path) as file:
+    columns = topic_columns(topic)
+    for at, file in open_files(root, topic.name, partition, first_offset):
+        try:
             for batch in file.iter_batches(BATCH_ROWS):
                 names = batch.schema.names
                 for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    yield _record(dict(zip(names, row, strict=True)), columns, partition)
-    except (OSError, KeyError, ValueError) as wrong:
-        raise UserMistake(f"{path}: expected records of {columns.topic.name}: {wrong}") from wrong
+                    archived = _record(dict(zip(names, row, strict=True)), columns, partition)
+                    if archived.offset >= at:
+                        yield archived
+        except (OSError, KeyError, ValueError) as wrong:
+            raise UserMistake(f"{topic.name}-{partition}, file from {at} on: not readable as such: {wrong}") from wrong
 
 
 def _record(row: dict[str, Any], columns: TopicColumns, partition: int) -> ArchivedRecord:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.registry import Topic
-from sinks.columns import TopicColumns, topic_columns
+from sinks.columns import topic_columns
 from sinks.contract import SinkUnavailable
 from sinks.parquet import files
 
@@ -63,7 +63,8 @@ def write_run(root: Path, run: Run, on_step: Callable[[str], None]) -> int:
         files.make_folders(folder)
         on_step("folder made")
         with temporary.open("wb") as file:
-            _write_table(pa.concat_tables(run.tables), topic_columns(run.topic), file, run)
+            with parquet_writer(file, run.topic, run.partition, run.first, run.last) as writer:
+                writer.write_table(pa.concat_tables(run.tables), row_group_size=ROW_GROUP_ROWS)
             on_step("file written")
             file.flush()
             os.fsync(file.fileno())
@@ -84,18 +85,20 @@ def write_run(root: Path, run: Run, on_step: Callable[[str], None]) -> int:
         raise
 
 
-def _write_table(table: pa.Table, columns: TopicColumns, file: object, run: Run) -> None:
+def parquet_writer(file: object, topic: Topic, partition: int, first: int, last: int) -> pq.ParquetWriter:
+    """A writer of a topic's columns into an open file that will hold offsets `first`..`last`."""
+    columns = topic_columns(topic)
     names = set(columns.schema.names)
     encodings = {name: "DELTA_BINARY_PACKED" for name in COUNTED if name in names}
     encodings |= dict.fromkeys(PREFIX_TEXT, "DELTA_BYTE_ARRAY")
     dictionaries = [name for name in columns.schema.names if name not in encodings and name not in PLAIN_TEXT]
     metadata = {
-        "kalshi_streams.topic": run.topic.name,
-        "kalshi_streams.partition": str(run.partition),
-        "kalshi_streams.first_offset": str(run.first),
-        "kalshi_streams.last_offset": str(run.last),
+        "kalshi_streams.topic": topic.name,
+        "kalshi_streams.partition": str(partition),
+        "kalshi_streams.first_offset": str(first),
+        "kalshi_streams.last_offset": str(last),
     }
-    with pq.ParquetWriter(
+    return pq.ParquetWriter(
         file,
         columns.schema.with_metadata(metadata),
         compression="zstd",
@@ -103,8 +106,7 @@ def _write_table(table: pa.Table, columns: TopicColumns, file: object, run: Run)
         use_dictionary=_leaves(columns.schema, dictionaries),
         column_encoding=encodings,
         write_page_index=True,
-    ) as writer:
-        writer.write_table(table.replace_schema_metadata(metadata), row_group_size=ROW_GROUP_ROWS)
+    )
 
 
 def _leaves(schema: pa.Schema, names: list[str]) -> list[str]:
