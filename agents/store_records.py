@@ -27,8 +27,8 @@ from tables.partition_feed import PartitionFeed
 
 log = logging.getLogger(__name__)
 
-#: Records kept for one partition before it is paused; it is resumed below half of it: bounds memory while a store is
-#: away.
+#: Records kept for one partition before no more are fetched; again below half of it: bounds memory while a store is
+#: away. What one fetch has brought already comes on top.
 QUEUE_RECORDS_MAX = 50_000
 #: Backoff while a store is unavailable: full jitter up to this.
 BACKOFF_MAX_S = 5.0
@@ -150,7 +150,7 @@ class SinkStage:
             feed.wake.set()
             if feed.queued_records > QUEUE_RECORDS_MAX and not feed.paused:
                 feed.paused = True
-                self._kernel.app.consumer.pause_partitions([message.tp])
+                self._kernel.app.consumer.hold_back(message.tp)
 
     async def _write_all(self, feed: PartitionFeed) -> None:
         await self._start(feed)
@@ -161,6 +161,7 @@ class SinkStage:
             rows = self._take(feed)
             if not feed.aligned:
                 await self._align(feed, rows[0].offset)
+            await self._refuse_dropped(feed, rows)
             await self._write(feed, rows)
             feed.written.extend(feed.writing)
             feed.writing = []
@@ -190,7 +191,7 @@ class SinkStage:
         feed.queued_records -= len(rows)
         if feed.paused and feed.queued_records < QUEUE_RECORDS_MAX // 2:
             feed.paused = False
-            self._kernel.app.consumer.resume_partitions([feed.tp])
+            self._kernel.app.consumer.let_go(feed.tp)
         return rows
 
     async def _align(self, feed: PartitionFeed, first: int) -> None:
@@ -205,6 +206,21 @@ class SinkStage:
                 f"{topic}-{partition}: the commit was ahead of {self.name}, which ends at {feed.next_offset}; "
                 f"the commit was set back, the next start replays from there"
             )
+
+    async def _refuse_dropped(self, feed: PartitionFeed, rows: list[Any]) -> None:
+        """Offsets that we did not get and the log has were lost on the way to us: die, and read them again. The sink
+        would take them for lost by the log, and the commit would pass them."""
+        expected = min(feed.next_offset, rows[0].offset)
+        if rows[-1].offset - expected == len(rows) - 1:
+            return
+        for row in rows:
+            if row.offset != expected:
+                first = await self._kernel.first_record(feed.tp.topic, feed.tp.partition, expected)
+                if first < row.offset:
+                    raise Fatal(
+                        f"{feed.tp}: expected {first}, which the log has, was {row.offset}: read again from there"
+                    )
+            expected = row.offset + 1
 
     async def _write(self, feed: PartitionFeed, rows: list[Any]) -> None:
         records = [SourceRecord(row.offset, row.key, row.value, row.timestamp or 0) for row in rows]

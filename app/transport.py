@@ -84,6 +84,8 @@ class BatchConsumer(driver.Consumer):
         self._batched: frozenset[str] = self.transport.batched_topics
         # Batches taken by an agent, oldest first, per partition.
         self._in_flight: defaultdict[TP, deque[ConsumerMessage]] = defaultdict(deque)
+        # Not fetched from at an agent's wish; what was fetched already is still delivered.
+        self._held_back: set[TP] = set()
         #: Called when everything taken must be finished soon: before a revoke and before the end.
         self.on_drain: list[Callable[[], None]] = []
 
@@ -107,7 +109,8 @@ class BatchConsumer(driver.Consumer):
         for tp, message in self._messages(batched, single, generation_id):
             if not self.flow_active or self.app.consumer_generation_id != generation_id:
                 return
-            if active is None or tp in active or tp in self._buffered_partitions:
+            # Faust skips what it has fetched of a partition that is paused meanwhile, and never fetches it again.
+            if active is None or tp in active or tp in self._buffered_partitions or tp in self._held_back:
                 yield tp, message
 
     def _messages(
@@ -119,6 +122,16 @@ class BatchConsumer(driver.Consumer):
         for tp, record in self.scheduler.iterate(single):
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             yield tp, self._to_message(tp, record)
+
+    def hold_back(self, tp: TP) -> None:
+        """Fetch no more from a partition until `let_go`. What one fetch has brought already comes all the same."""
+        self._held_back.add(tp)
+        self.pause_partitions([tp])
+
+    def let_go(self, tp: TP) -> None:
+        """Fetch again from a partition that was held back."""
+        self._held_back.discard(tp)
+        self.resume_partitions([tp])
 
     def begin(self, message: ConsumerMessage) -> bool:
         """The agent takes this batch: from now on the commit waits for it. False: it is of an older generation, comes
@@ -162,9 +175,11 @@ class BatchConsumer(driver.Consumer):
         self._drain()
         await super().on_partitions_revoked(revoked)
         self._in_flight.clear()
+        self._held_back.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._in_flight.clear()
+        self._held_back.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def wait_empty(self) -> None:

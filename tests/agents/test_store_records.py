@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from faust.types import TP
 from prometheus_client import generate_latest
 
@@ -62,7 +63,7 @@ class World:
         kernel = SimpleNamespace(begin=lambda _: True, settings=SimpleNamespace(send_stall_s=10), fail=self._fail)
         self.stage = SinkStage(self.shelf, kernel, Pace(1, 0, 100))  # type: ignore[arg-type]
         consumer = SimpleNamespace(
-            assignment=lambda: {WHERE}, highwater=lambda _: 7, _committed_offset={}, pause_partitions=lambda _: None
+            assignment=lambda: {WHERE}, highwater=lambda _: 7, _committed_offset={}, hold_back=lambda _: None
         )
         self.app: Any = SimpleNamespace(stages=[self.stage], rebalancing=False, kernel=kernel, consumer=consumer)
         self.stage.assign({WHERE})
@@ -155,4 +156,25 @@ async def test_metrics_of_a_sink_are_its_rows_bytes_flushes_retries_and_lag() ->
     assert found['sink_flush_seconds_bucket{le="0.025",sink="shelf"}'] == 1
     assert found['sink_flush_seconds_count{sink="shelf"}'] == 1
     assert found['sink_flush_seconds_sum{sink="shelf"}'] == 0.02
+    world.stage.revoke()
+
+
+@pytest.mark.parametrize(("log_has", "written"), [(3, 3), (6, 8)])
+async def test_offsets_that_the_log_has_and_the_stage_did_not_get_end_the_process(log_has: int, written: int) -> None:
+    """Records that got lost between broker and sink are read again by the next process; a hole of the log is passed."""
+    world, failures = World(), []
+
+    async def first_record(topic: str, partition: int, offset: int) -> int:
+        assert (topic, partition, offset) == (*WHERE, 3)
+        return log_has
+
+    kernel: Any = world.stage._kernel
+    kernel.first_record, kernel.fail = first_record, lambda _who, error: failures.append(str(error))
+    await world.give(0, 3, age_s=0)
+    await world.until(lambda: world.feed.written)
+    await world.give(6, 2, age_s=0)
+    await world.until(lambda: failures or world.shelf.end == 8)
+
+    assert world.shelf.end == written
+    assert len(failures) == (log_has < 6)
     world.stage.revoke()
