@@ -1,11 +1,17 @@
 """Loopback ports: which are free, and what to do when one is taken."""
 
+import random
 import socket
 from contextlib import closing
 
 from domain.errors import UserMistake
 
 LOOPBACK = "127.0.0.1"
+# Below 32,768, where Linux begins to hand out ports to outgoing connections: one of those can take a port in the seconds
+# between our look and the server's bind, or while the server is down for a restart.
+PICKED_FROM = range(10_000, 32_000)
+PICK_TRIES = 1_000  # of 22,000 ports; a machine that has a thousand random ones taken has no room for us
+_dice = random.SystemRandom()  # two processes that seeded `random` alike must not pick alike
 
 
 def is_free(port: int) -> bool:
@@ -20,15 +26,25 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """That many different free ports, picked by the system; all are held until the last one is known."""
-    held = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for one in held:
-            one.bind((LOOPBACK, 0))
-        return [int(one.getsockname()[1]) for one in held]
-    finally:
-        for one in held:
-            one.close()
+    """That many different free ports, picked at random."""
+    return [port for (port,) in _free_runs(count, 1)]
+
+
+def free_port_base(count: int) -> int:
+    """The first of `count` free ports in a row."""
+    return _free_runs(1, count)[0][0]
+
+
+def _free_runs(runs: int, length: int) -> list[range]:
+    found: list[range] = []
+    for _ in range(PICK_TRIES):
+        if len(found) == runs:
+            return found
+        first = _dice.randrange(PICKED_FROM.start, PICKED_FROM.stop - length)
+        run = range(first, first + length)
+        if not any(port in other for other in found for port in run) and all(map(is_free, run)):
+            found.append(run)
+    raise UserMistake(f"expected {runs * length} free ports on {LOOPBACK} in {PICKED_FROM}, found {len(found)}")
 
 
 def default_or_free(port: int) -> int:

@@ -17,6 +17,16 @@ from venues.kalshi.messages import DeltaFrame, SnapshotFrame
 
 ROOT = Path(__file__).resolve().parent.parent
 EMPTY = "- - - -\n"
+#: Nobody dies here, so nobody is to be taken for dead on a busy machine either.
+CALM = {"SESSION_TIMEOUT_S": "30"}
+#: In a process of its own: one process opens one chDB path, and this one may have opened another.
+CLICKHOUSE_HOLDS = """
+import sys
+from chdb.session import Session
+print(Session(sys.argv[1]).query(
+    "select (select count() from kalshi.sink_holes), (select uniqExact(_partition, _offset) from kalshi.orderbook_events)"
+))
+"""
 DATA = ROOT.parent / "shared" / "data"
 CAPTURES = sorted((DATA / "kalshi_ws").glob("*.ndjson.gz")) if DATA.exists() else []
 
@@ -34,12 +44,20 @@ def run_up(data_dir: Path, captures: list[Path], port_base: int, *extra: str, ti
         "--speed", "0", "--until-drained", "--data-dir", str(data_dir), "--port-base", str(port_base), *extra,
     ]  # fmt: skip
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"NO_COLOR": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=ROOT, env=os.environ | {"NO_COLOR": "1", **CALM}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=timeout_s, check=False,
     )  # fmt: skip
     if done.returncode:
         raise AssertionError(f"up ended with {done.returncode}:\n{done.stdout[-6_000:]}")
     return done.stdout
+
+
+def clickhouse_facts(data_dir: Path) -> tuple[int, int]:
+    """(holes, different records of market.book_updates) in the ClickHouse of a finished run."""
+    command = [sys.executable, "-c", CLICKHOUSE_HOLDS, str(data_dir / "clickhouse")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    holes, records = (int(cell) for cell in done.stdout.strip().split(","))
+    return holes, records
 
 
 def quote_facts(parquet: Path, runs: int = 1) -> dict[str, list[tuple[int, str]]]:

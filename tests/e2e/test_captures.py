@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from capture_judge import CAPTURES, expected, fold_capture, quote_facts, run_up, trade_facts
+from capture_judge import CAPTURES, clickhouse_facts, expected, fold_capture, quote_facts, run_up, trade_facts
 
-from ops.ports import free_ports
+from ops.ports import free_port_base
+from sinks.parquet.reader import iter_records
 
+PORTS = 7  # of `up`, in a row
 needs_captures = pytest.mark.skipif(not CAPTURES, reason="the recorded captures are not beside this checkout")
 
 
@@ -25,10 +27,11 @@ def test_book_alone_gives_the_expected_depth_of_every_capture(capture: Path) -> 
 @pytest.mark.engines
 @pytest.mark.timeout(420)
 def test_three_captures_in_one_run_give_the_expected_quotes_and_trades(tmp_path: Path) -> None:
-    """Socket to Parquet with real engines, to the last frame."""
-    check_accounting(run_up(tmp_path / "data", CAPTURES, free_ports(1)[0]))
+    """Socket to Parquet and ClickHouse with real engines, to the last frame: more at once than a sink's queue takes."""
+    check_accounting(run_up(tmp_path / "data", CAPTURES, free_port_base(PORTS)))
     check_quotes(tmp_path / "data" / "parquet")
     check_trades(tmp_path / "data" / "parquet")
+    check_clickhouse(tmp_path / "data")
 
 
 @needs_captures
@@ -39,7 +42,7 @@ def test_captures_one_by_one_twice_in_a_row_give_the_same_sequence(tmp_path: Pat
     """A second run on the same data is a new session of the feed, with the same sequence."""
     for run in (1, 2):
         for capture in CAPTURES:
-            check_accounting(run_up(tmp_path / "data", [capture], free_ports(1)[0]))
+            check_accounting(run_up(tmp_path / "data", [capture], free_port_base(PORTS)))
         check_quotes(tmp_path / "data" / "parquet", runs=run)
         check_trades(tmp_path / "data" / "parquet")
 
@@ -56,6 +59,13 @@ def check_trades(parquet: Path) -> None:
     got = trade_facts(parquet)
     for market, facts in expected().items():
         assert got[market] == (facts["trades"], facts["trade_volume_1e2"]), market
+
+
+def check_clickhouse(data_dir: Path) -> None:
+    """Every record of the books' topic, as many as the archive has."""
+    archived = sum(1 for _ in iter_records(data_dir / "parquet", "market.book_updates"))
+
+    assert clickhouse_facts(data_dir) == (0, archived)
 
 
 def check_accounting(summary: str) -> None:
