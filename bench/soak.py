@@ -20,13 +20,13 @@ import aiohttp
 
 from bench.environment import PROJECT, WORK, JobFailed, say
 from bench.live import get_json, plain_environment
-from ops.ports import free_ports
+from ops.plan import UP_PORTS
+from ops.ports import free_port_base
 
 SECONDS = float(os.environ.get("SOAK_S", "1800"))
 SAMPLE_S = 5.0
 STOP_S_MAX = 90.0
 START_S_MAX = 180.0  # of a loaded machine; 20 s are normal
-PORTS = 10  # in a row from --port-base
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -103,7 +103,7 @@ async def run() -> dict[str, Any]:
     data_dir = WORK / "soak"
     shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.mkdir(parents=True)
-    base = free_ports(1)[0] // PORTS * PORTS
+    base = free_port_base(UP_PORTS)
     process = _up(data_dir, base)
     try:
         series = await _sample(process, data_dir)

@@ -7,8 +7,8 @@ from contextlib import closing
 from domain.errors import UserMistake
 
 LOOPBACK = "127.0.0.1"
-# Below 32,768, where Linux begins to hand out ports to outgoing connections: one of those can take a port in the seconds
-# between our look and the server's bind, or while the server is down for a restart.
+# Below 32,768, where Linux begins to hand out ports to outgoing connections: one of those can take a port between our
+# look and the server's bind, or while the server is down for a restart.
 PICKED_FROM = range(10_000, 32_000)
 PICK_TRIES = 1_000  # of 22,000 ports; a machine that has a thousand random ones taken has no room for us
 _dice = random.SystemRandom()  # two processes that seeded `random` alike must not pick alike

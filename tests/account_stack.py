@@ -17,7 +17,8 @@ from typing import Any
 from account_stores import AccountStores, Fills, get, true_fills, true_orders, true_positions
 
 from ops.data_dir import DataDir
-from ops.ports import free_ports
+from ops.plan import UP_PORTS
+from ops.ports import free_port_base
 from ops.stack import stop_stack
 
 DEADLINE_S = 150.0
@@ -125,9 +126,10 @@ def running_account(tmp_path: Path, *options: str, **settings: str) -> Iterator[
     """`up --feed sim` with these simulator options and settings. Ends what it started, whatever happened."""
     data, log = tmp_path / "data", tmp_path / "up.log"
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("BUS_", "PG_", "KALSHI_", "MARKET_"))}
-    clean |= {"SESSION_TIMEOUT_S": "6", "KALSHI_TIER": "prime", "PARQUET_ROTATE_AGE_S": "2", **settings}
+    # Long: a killed worker comes back as itself at once, and a busy machine must not make one of a slow one.
+    clean |= {"SESSION_TIMEOUT_S": "20", "KALSHI_TIER": "prime", "PARQUET_ROTATE_AGE_S": "2", **settings}
     command = [sys.executable, "-m", "ops.cli", "up", "--feed", "sim", "--rate", "50", "--data-dir", str(data)]
-    command += ["--port-base", str(free_ports(1)[0] % 30_000 + 20_000)]
+    command += ["--port-base", str(free_port_base(UP_PORTS))]
     command += [f"--simulator-option={option}" for option in ("--account-rate=0", *options)]
     with log.open("wb") as out:
         up = subprocess.Popen(command, stdout=out, stderr=out, env=clean)

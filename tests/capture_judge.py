@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from domain.book import APPLIED, APPLIED_BELOW_TOP, Book
+from ops.data_dir import DataDir
+from ops.stack import stop_stack
 from sinks.parquet.reader import iter_records
 from venues.capture import read_capture
 from venues.kalshi.frames import FrameParser
@@ -23,9 +25,9 @@ CALM = {"SESSION_TIMEOUT_S": "30"}
 CLICKHOUSE_HOLDS = """
 import sys
 from chdb.session import Session
-print(Session(sys.argv[1]).query(
-    "select (select count() from kalshi.sink_holes), (select uniqExact(_partition, _offset) from kalshi.orderbook_events)"
-))
+print(Session(sys.argv[1]).query('''select
+    (select count() from kalshi.sink_holes), (select uniqExact(_partition, _offset) from kalshi.orderbook_events)
+'''))
 """
 DATA = ROOT.parent / "shared" / "data"
 CAPTURES = sorted((DATA / "kalshi_ws").glob("*.ndjson.gz")) if DATA.exists() else []
@@ -43,10 +45,13 @@ def run_up(data_dir: Path, captures: list[Path], port_base: int, *extra: str, ti
         str(Path(sys.executable).parent / "kalshi-streams"), "up", "--feed", "replay:" + ",".join(map(str, captures)),
         "--speed", "0", "--until-drained", "--data-dir", str(data_dir), "--port-base", str(port_base), *extra,
     ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"NO_COLOR": "1", **CALM}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=timeout_s, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"NO_COLOR": "1", **CALM}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+    finally:
+        stop_stack(DataDir(data_dir))  # only a run that was killed on time-out has left something
     if done.returncode:
         raise AssertionError(f"up ended with {done.returncode}:\n{done.stdout[-6_000:]}")
     return done.stdout

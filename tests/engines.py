@@ -4,6 +4,7 @@ They share the jars that jgo keeps in the user's cache; a clean machine fetches 
 an engine puts it back before it ends.
 """
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def new_database(postgres: PostgresEngine) -> Iterator[Callable[[], str]]:
     names: list[str] = []
 
     def create() -> str:
-        name = f"t_{free_ports(1)[0]}_{len(names)}"
+        name = f"t_{uuid.uuid4().hex}"
         with psycopg.connect(postgres.dsn, autocommit=True) as connection:
             connection.execute(f'create database "{name}"')  # type: ignore[call-overload]
         names.append(name)

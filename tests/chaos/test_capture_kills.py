@@ -12,7 +12,8 @@ import psycopg
 import pytest
 from capture_judge import CAPTURES, ROOT, expected, quote_facts, trade_facts
 
-from ops.ports import free_ports
+from ops.plan import UP_PORTS
+from ops.ports import free_port_base
 from sinks.parquet.reader import iter_records
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
@@ -36,7 +37,7 @@ def test_kills_of_every_worker_and_a_frozen_broker_change_no_result(tmp_path: Pa
     capture = CAPTURES[int(os.environ.get("CHAOS_CAPTURE", "1"))]
     command = [
         str(Path(sys.executable).parent / "kalshi-streams"), "up", "--feed", f"replay:{capture}", "--speed", SPEED,
-        "--until-drained", "--data-dir", str(data_dir), "--port-base", str(free_ports(1)[0]),
+        "--until-drained", "--data-dir", str(data_dir), "--port-base", str(free_port_base(UP_PORTS)),
     ]  # fmt: skip
     with (tmp_path / "up.log").open("wb") as log:
         up = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

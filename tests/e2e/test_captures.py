@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from capture_judge import CAPTURES, clickhouse_facts, expected, fold_capture, quote_facts, run_up, trade_facts
 
+from ops.plan import UP_PORTS
 from ops.ports import free_port_base
 from sinks.parquet.reader import iter_records
 
-PORTS = 7  # of `up`, in a row
 needs_captures = pytest.mark.skipif(not CAPTURES, reason="the recorded captures are not beside this checkout")
 
 
@@ -28,7 +28,7 @@ def test_book_alone_gives_the_expected_depth_of_every_capture(capture: Path) -> 
 @pytest.mark.timeout(420)
 def test_three_captures_in_one_run_give_the_expected_quotes_and_trades(tmp_path: Path) -> None:
     """Socket to Parquet and ClickHouse with real engines, to the last frame: more at once than a sink's queue takes."""
-    check_accounting(run_up(tmp_path / "data", CAPTURES, free_port_base(PORTS)))
+    check_accounting(run_up(tmp_path / "data", CAPTURES, free_port_base(UP_PORTS)))
     check_quotes(tmp_path / "data" / "parquet")
     check_trades(tmp_path / "data" / "parquet")
     check_clickhouse(tmp_path / "data")
@@ -42,7 +42,7 @@ def test_captures_one_by_one_twice_in_a_row_give_the_same_sequence(tmp_path: Pat
     """A second run on the same data is a new session of the feed, with the same sequence."""
     for run in (1, 2):
         for capture in CAPTURES:
-            check_accounting(run_up(tmp_path / "data", [capture], free_port_base(PORTS)))
+            check_accounting(run_up(tmp_path / "data", [capture], free_port_base(UP_PORTS)))
         check_quotes(tmp_path / "data" / "parquet", runs=run)
         check_trades(tmp_path / "data" / "parquet")
 

@@ -12,8 +12,8 @@ from app.settings import Settings
 from domain.errors import UserMistake
 from ops.data_dir import DataDir
 from ops.feed import parse_feed
-from ops.plan import Plan, UpOptions, choose_ports, make_simulator_keys
-from ops.ports import LOOPBACK, free_ports
+from ops.plan import UP_PORTS, Plan, UpOptions, choose_ports, make_simulator_keys
+from ops.ports import LOOPBACK, free_port_base
 
 
 def _settings(**more: Any) -> Settings:
@@ -59,7 +59,7 @@ def test_clickhouse_port_that_was_asked_for_and_is_taken_is_refused(taken: int) 
 
 def test_port_base_numbers_the_components() -> None:
     """State first, then the sinks, the producer, the simulator."""
-    base = next(p for p in free_ports(20) if p < 65_000)
+    base = free_port_base(UP_PORTS)
     ports = choose_ports(_settings(), base)
 
     assert (ports.state, ports.sink_clickhouse, ports.sink_parquet, ports.simulator) == (
