@@ -264,6 +264,16 @@ USES: tuple[Use, ...] = (
         "59bf948fff47eed580671971252454daa614df479733f3bedfefe95bc4d8ad30",
     ),
     Use(
+        "faust.tables.manager:TableManager.on_start",
+        "overridden without its pause of a second (app.pauses)",
+        "365dd25fbc0e068499c89e526516c638693a2d143b6ac249f84a60f5267fec9d",
+    ),
+    Use(
+        "mode.worker:Worker._sentinel_task",
+        "overridden: the last thing before the loop is closed, and only a pause (app.pauses)",
+        "6e66058cf3e1b61606c66359bae30b81a5aeb355cf4f7e2cb4748449560c3687",
+    ),
+    Use(
         "aiokafka.consumer.fetcher:Fetcher.fetched_records",
         "bounds and orders what getmany returns",
         "be4348896b9b66afe048de954e2be91c546f4e96c94cb120d5764ec77ce8f19e",

@@ -13,6 +13,7 @@ from faust.types import TP
 
 from app.assembly import assemble
 from app.bus import aiokafka_options, bus_addresses
+from app.pauses import PromptTableManager, PromptWorker
 from app.settings import Settings, settings
 from app.transport import BatchSchema, Transport, read_lean
 from tables.kernel import Kernel
@@ -91,6 +92,8 @@ def build_app(chosen: Settings | None = None, *, transient: bool = False) -> App
         worker_redirect_stdouts=False,
         table_standby_replicas=1,
         cache="memory://",
+        TableManager=PromptTableManager,
+        Worker=PromptWorker,
     )
     transport = Transport(app.conf.broker_consumer, app)
     app.transport = transport

@@ -33,6 +33,11 @@ REQUEST_MAX_BYTES = 8 << 20
 BATCH_MAX_BYTES = 1 << 20
 #: Fetched per partition and request while restoring.
 RESTORE_FETCH_BYTES = 1 << 20
+#: How long the broker may hold back an empty answer to a restore. It answers the requests of one connection one after
+#: the other: with its default of 500 ms each question for offsets waits behind a fetch from the end of the log.
+RESTORE_WAIT_MS = 20
+#: The same for a standby, which asks for ever.
+STANDBY_WAIT_MS = 500
 #: How often the loop proves that it runs.
 TICK_S = 0.2
 
@@ -132,13 +137,14 @@ class Kernel:
             raise Fatal("expected a started producer, was none")
         return self.producer
 
-    async def new_reader(self) -> AIOKafkaConsumer:
-        """A started consumer without a group, for changelogs."""
+    async def new_reader(self, wait_ms: int = RESTORE_WAIT_MS) -> AIOKafkaConsumer:
+        """A started consumer without a group, for changelogs. `wait_ms`: how long an empty answer may take."""
         reader = AIOKafkaConsumer(
             **aiokafka_options(self.settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=RESTORE_FETCH_BYTES,
+            fetch_max_wait_ms=wait_ms,
         )
         await reader.start()
         return reader

@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from tables.changelog import POLL_TIMEOUT_MS, Restore
-from tables.kernel import Kernel
+from tables.kernel import STANDBY_WAIT_MS, Kernel
 from tables.store import discard, open_store
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Standby:
                 await asyncio.sleep(RETRY_S)
 
     async def _follow(self, partitions: list[int]) -> None:
-        reader = await self._kernel.new_reader()
+        reader = await self._kernel.new_reader(STANDBY_WAIT_MS)
         try:
             tps = [TopicPartition(self._changelog, p) for p in partitions]
             reader.assign(tps)
