@@ -1,5 +1,6 @@
 """Fixtures for all tests. The engines' live in `engines.py`, beside this file."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engines import kafka, new_database, own_kafka, postgres
+from engines import _spare_kafka, empty_kafka, kafka, new_database, own_kafka, postgres
 
+# A broker of a test lives for seconds: the compiler for hot code would take a third of its time, and half of a core.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 # `make test` judges the change at hand: the same examples in each run, and no example is wrong because the machine is
 # busy. `pytest --hypothesis-profile=search` looks for new ones, ten times as many.
 settings.register_profile(
@@ -29,4 +32,4 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
         transport._lean_topics.clear()
 
 
-__all__ = ["kafka", "new_database", "own_kafka", "postgres"]
+__all__ = ["_spare_kafka", "empty_kafka", "kafka", "new_database", "own_kafka", "postgres"]

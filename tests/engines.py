@@ -4,15 +4,19 @@ They share the jars that jgo keeps in the user's cache; a clean machine fetches 
 an engine puts it back before it ends.
 """
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from ops.engines.kafka import KafkaEngine
 from ops.engines.postgres import PostgresEngine
 from ops.ports import free_ports
+
+EMPTY_S_MAX = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +28,36 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine]:
     engine.kill9()
 
 
+@pytest.fixture(scope="session")
+def _spare_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine]:
+    engine = _new_kafka(tmp_path_factory.mktemp("spare"))
+    engine.start()
+    yield engine
+    engine.kill9()
+
+
+@pytest.fixture
+def empty_kafka(_spare_kafka: KafkaEngine) -> KafkaEngine:
+    """A real Kafka without a topic, for one test after the other: where the catalogue's own topic names are needed, and
+    no group (its members would outlive the test)."""
+    asyncio.run(_delete_topics(_spare_kafka.bus_url))
+    return _spare_kafka
+
+
+async def _delete_topics(bus_url: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bus_url)
+    await admin.start()
+    try:
+        async with asyncio.timeout(EMPTY_S_MAX):
+            while names := [name for name in await admin.list_topics() if not name.startswith("__")]:
+                await admin.delete_topics(names)
+    finally:
+        await admin.close()
+
+
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[KafkaEngine]:
-    """A real Kafka for one test alone (about 5 s): where the catalogue's own topic names are needed."""
+    """A real Kafka for one test alone (about 4 s): where workers join the catalogue's groups."""
     engine = _new_kafka(tmp_path / "kafka")
     engine.start()
     yield engine

@@ -1,7 +1,7 @@
 """A feed that loses, doubles, swaps and cuts: what the books say meanwhile, and how soon they are right again.
 
 Simulator, market producer and state worker are processes of their own on a real Kafka. Judged is what is in the log.
-`FEED_FAULTS_PHASE_S` (default 7) is the length of each of the four phases; a longer run is started by hand with it.
+`FEED_FAULTS_PHASE_S` (default 4) is the length of each of the four phases; a longer run is started by hand with it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES, Topic, decoder
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).resolve().parents[2]
-PHASE_S = float(os.environ.get("FEED_FAULTS_PHASE_S", "7"))
+PHASE_S = float(os.environ.get("FEED_FAULTS_PHASE_S", "4"))
 RATE, EVERY, STRIKES = 500, 500, 40  # frames/s, one fault in so many frames, KXBTCD markets (with the others < 50)
 PHASES = ("drop", "duplicate", "reorder", "disconnect")
 START_MS = 1_760_000_100_000 // 900_000 * 900_000 + 120_000  # two minutes into a quarter: nothing settles meanwhile

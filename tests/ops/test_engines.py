@@ -30,14 +30,14 @@ async def _first(engine: KafkaEngine, topic: str) -> bytes | None:
         return bytes(message.value)
 
 
-async def test_kafka_keeps_its_records_over_kill9_and_restart(own_kafka: KafkaEngine) -> None:
+async def test_kafka_keeps_its_records_over_kill9_and_restart(kafka: KafkaEngine) -> None:
     """An acknowledged record is there after the broker was killed and started again on the same folder."""
-    await _create(own_kafka, "kept")
-    await _send(own_kafka, "kept", b"before")
-    own_kafka.kill9()
-    own_kafka.start()
+    await _create(kafka, "kept")
+    await _send(kafka, "kept", b"before")
+    kafka.kill9()
+    kafka.start()
 
-    assert await _first(own_kafka, "kept") == b"before"
+    assert await _first(kafka, "kept") == b"before"
 
 
 def test_kafka_paused_does_not_answer_and_resumed_does(kafka: KafkaEngine) -> None:

@@ -18,15 +18,15 @@ def _settings(bus_url: str = "127.0.0.1:1", **more: Any) -> Settings:
 
 
 @pytest.mark.engines
-async def test_apply_twice_creates_once_and_changed_retention_is_set(own_kafka: KafkaEngine) -> None:
+async def test_apply_twice_creates_once_and_changed_retention_is_set(empty_kafka: KafkaEngine) -> None:
     """The first run creates everything, the second nothing; a changed setting is applied and nothing else."""
-    settings = _settings(own_kafka.bus_url)
+    settings = _settings(empty_kafka.bus_url)
     bus = aiokafka_options(settings)
     names = [spec.name for spec in topic_specs(settings)]
     before = await check_topics(bus, settings)
     first = await apply_topics(bus, settings)
     second = await apply_topics(bus, settings)
-    longer = _settings(own_kafka.bus_url, bus_dlq_retention_hours=721)
+    longer = _settings(empty_kafka.bus_url, bus_dlq_retention_hours=721)
     seen = await check_topics(bus, longer)
     third = await apply_topics(bus, longer)
 
@@ -38,13 +38,13 @@ async def test_apply_twice_creates_once_and_changed_retention_is_set(own_kafka: 
     assert (await check_topics(bus, longer)).clean
 
     with pytest.raises(UserMistake, match="TOPIC_PARTITIONS=4, or move the data"):
-        await apply_topics(bus, _settings(own_kafka.bus_url, topic_partitions=8))
+        await apply_topics(bus, _settings(empty_kafka.bus_url, topic_partitions=8))
 
 
 @pytest.mark.engines
-async def test_recreated_topic_has_another_incarnation(own_kafka: KafkaEngine) -> None:
+async def test_recreated_topic_has_another_incarnation(empty_kafka: KafkaEngine) -> None:
     """The id stays over runs and changes when a topic is deleted and made again; absent topics have none."""
-    settings = _settings(own_kafka.bus_url)
+    settings = _settings(empty_kafka.bus_url)
     bus = aiokafka_options(settings)
     await apply_topics(bus, settings)
     ids = await topic_incarnations(bus)

@@ -87,14 +87,14 @@ async def read_back(settings: Settings) -> Desk:
 
 @pytest.mark.engines
 async def test_a_killed_account_producer_loses_no_fill_and_moves_no_position(
-    own_kafka: KafkaEngine, tmp_path: Path
+    empty_kafka: KafkaEngine, tmp_path: Path
 ) -> None:
     """kill -9 at random moments of trading at 200 actions/s, a stretch without any producer, then a clean stop."""
     config = SimConfig(rate=1_000, strikes=3)
     account = Account(config, actions_per_s=0, budget_per_s=4_000)
     async with serving(config, (account,)) as sim:
         port = free_ports(1)[0]
-        given = environment(own_kafka, sim, tmp_path, port)
+        given = environment(empty_kafka, sim, tmp_path, port)
         settings = load_settings(**{name.lower(): value for name, value in given.items()})
         await apply_topics(aiokafka_options(settings), settings)
         dice = random.Random(7)
@@ -133,13 +133,13 @@ async def test_a_killed_account_producer_loses_no_fill_and_moves_no_position(
 
 @pytest.mark.engines
 async def test_a_second_account_producer_on_the_same_data_directory_is_refused(
-    own_kafka: KafkaEngine, tmp_path: Path
+    empty_kafka: KafkaEngine, tmp_path: Path
 ) -> None:
     """One line, and the first one goes on."""
     config = SimConfig(rate=100, strikes=3)
     async with serving(config, (Account(config, actions_per_s=0),)) as sim:
         port = free_ports(1)[0]
-        given = environment(own_kafka, sim, tmp_path, port)
+        given = environment(empty_kafka, sim, tmp_path, port)
         settings = load_settings(**{name.lower(): value for name, value in given.items()})
         await apply_topics(aiokafka_options(settings), settings)
         first = await asyncio.create_subprocess_exec(sys.executable, "-c", RUN, env={**os.environ, **given})

@@ -95,7 +95,7 @@ async def _wait(settings: Settings, holds: Any) -> dict[str, Any]:
 
 
 async def test_frames_reach_kafka_in_order_and_are_accounted_to_the_last(
-    own_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
+    empty_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
 ) -> None:
     """Books, trades, dead letters (a 4 MB one too) and heartbeats; requests answered; captures; a second is refused."""
     huge = "x" * (4 << 20)
@@ -115,7 +115,7 @@ async def test_frames_reach_kafka_in_order_and_are_accounted_to_the_last(
         await asyncio.Event().wait()
 
     async with scripted_venue(venue) as server:
-        settings = _settings(own_kafka, server.url, tmp_path)
+        settings = _settings(empty_kafka, server.url, tmp_path)
         await apply_topics(aiokafka_options(settings), settings)
         async with producing(settings):
             status = await _wait(settings, lambda s: s["frames_in"] == 3_007 and not s["unacked"])
@@ -125,9 +125,9 @@ async def test_frames_reach_kafka_in_order_and_are_accounted_to_the_last(
             assert (await _get(settings, "/readyz"))[0] == 200
             assert "kalshi_producer_frames_in_total 3008.0" in (await _get(settings, "/metrics"))[1]
             with pytest.raises(UserMistake, match="data directory"):
-                await market.run(_settings(own_kafka, server.url, tmp_path), asyncio.Event())
+                await market.run(_settings(empty_kafka, server.url, tmp_path), asyncio.Event())
             with pytest.raises(UserMistake, match="another producer market"):
-                await market.run(_settings(own_kafka, server.url, tmp_path / "elsewhere"), asyncio.Event())
+                await market.run(_settings(empty_kafka, server.url, tmp_path / "elsewhere"), asyncio.Event())
 
     classes = ("records_caused_by_frames", "control_frames", "duplicates_ignored", "dead_letters")
     assert sum(status[name] for name in classes) == status["frames_in"] == 3_008
@@ -159,7 +159,7 @@ async def _ask_snapshot(settings: Settings, ticker: str, session_id: str) -> Non
 
 
 async def test_a_frozen_kafka_stops_the_reading_and_everything_arrives_afterwards(
-    own_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
+    empty_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
 ) -> None:
     """While the broker stands still: not ready, with the reason, bounded. Then every frame is there, in order."""
     deltas = 60_000
@@ -174,18 +174,18 @@ async def test_a_frozen_kafka_stops_the_reading_and_everything_arrives_afterward
         await asyncio.Event().wait()
 
     async with scripted_venue(venue) as server:
-        settings = _settings(own_kafka, server.url, tmp_path, producer_buffer_records=5_000, use_recorder=False)
+        settings = _settings(empty_kafka, server.url, tmp_path, producer_buffer_records=5_000, use_recorder=False)
         await apply_topics(aiokafka_options(settings), settings)
         async with producing(settings):
             await _wait(settings, lambda s: s["frames_in"] == 3 and not s["unacked"])
-            own_kafka.pause()
+            empty_kafka.pause()
             try:
                 go.set()
                 status = await _wait(settings, lambda s: any("buffer full" in p for p in s["problems"]))
                 assert (await _get(settings, "/readyz"))[0] == 503
                 assert status["unacked"] < deltas
             finally:
-                own_kafka.resume()
+                empty_kafka.resume()
             status = await _wait(settings, lambda s: s["frames_in"] == deltas + 3 and not s["unacked"])
             assert (status["gaps"], status["duplicates_ignored"]) == (0, 0)
         seqs = [r.payload.seq for _, _, r in await _all_records(settings, BOOK_UPDATES) if hasattr(r.payload, "side")]
@@ -193,7 +193,7 @@ async def test_a_frozen_kafka_stops_the_reading_and_everything_arrives_afterward
 
 
 async def test_a_restart_after_a_kill_does_not_wait_for_its_dead_predecessor(
-    own_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
+    empty_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
 ) -> None:
     """The lock file names the dead one; its young heartbeats are not another producer's."""
 
@@ -202,7 +202,7 @@ async def test_a_restart_after_a_kill_does_not_wait_for_its_dead_predecessor(
         await asyncio.Event().wait()
 
     async with scripted_venue(venue) as server:
-        settings = _settings(own_kafka, server.url, tmp_path)
+        settings = _settings(empty_kafka, server.url, tmp_path)
         await apply_topics(aiokafka_options(settings), settings)
         for _ in range(2):
             async with producing(settings):
@@ -212,7 +212,7 @@ async def test_a_restart_after_a_kill_does_not_wait_for_its_dead_predecessor(
 
 
 async def test_401_on_the_first_connect_ends_with_one_line(
-    own_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
+    empty_kafka: KafkaEngine, tmp_path: Path, scripted_venue: Any
 ) -> None:
     """A wrong key is the user's to mend."""
 
@@ -220,7 +220,7 @@ async def test_401_on_the_first_connect_ends_with_one_line(
         await asyncio.Event().wait()
 
     async with scripted_venue(venue, refuse=(401,)) as server:
-        settings = _settings(own_kafka, server.url, tmp_path)
+        settings = _settings(empty_kafka, server.url, tmp_path)
         await apply_topics(aiokafka_options(settings), settings)
         with pytest.raises(UserMistake, match="401"):
             await market.run(settings, asyncio.Event())
