@@ -126,7 +126,8 @@ def _sink(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:
 def _postgres(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
     from sinks.postgres.sink import PostgresSink
 
-    return PostgresSink.from_settings(conf), Pace(1_000, 100, 5_000), []
+    # Behind, it gets several transactions at once: the rows of one are made while the server takes the one before.
+    return PostgresSink.from_settings(conf), Pace(1_000, 100, 20_000), []
 
 
 def _clickhouse(conf: Settings) -> tuple[Sink, Pace, list[Any]]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from domain.book import STALE
 from schemas.registry import BOOK_UPDATES
+from sinks.clickhouse.level_blocks import fold_block
 from sinks.clickhouse.levels import LevelFold, LevelKey, LevelRow
 from sinks.clickhouse.restore import EVENTS, Rows, fold_record
 from sinks.columns import topic_columns
@@ -86,7 +87,7 @@ def fold_parquet(root: Path, partition: int, begin: int, end: int) -> dict[str, 
         first = table["_offset"][0].as_py()
         if first > expected and expected > begin:
             result.fold.lost_records()
-        result.fold.apply(table)
+        fold_block(result.fold, table)
         expected = table["_offset"][-1].as_py() + 1
     return result.books()
 

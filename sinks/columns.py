@@ -15,7 +15,7 @@ import msgspec.structs
 import numpy as np
 import pyarrow as pa
 
-from schemas.records import Cause, Record
+from schemas.records import Record
 from schemas.registry import Topic
 from sinks.contract import DeadLetterNote, SourceRecord
 from sinks.rows import decode_records, refusal
@@ -184,7 +184,9 @@ def _decoded(columns: TopicColumns, record_class: type[Record], typed: list[Any]
 
 def _plucked(structs: Sequence[Any]) -> dict[str, Any]:
     """The values of each field of structs of one class."""
-    return dict(zip(structs[0].__struct_fields__, zip(*map(msgspec.structs.astuple, structs), strict=True), strict=True))
+    return dict(
+        zip(structs[0].__struct_fields__, zip(*map(msgspec.structs.astuple, structs), strict=True), strict=True)
+    )
 
 
 NO_FIT = (pa.ArrowInvalid, OverflowError, UnicodeEncodeError)

@@ -53,6 +53,11 @@ def constant(value: str | int, kind: pa.DataType, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, kind), count)
 
 
+def repeated(value: str, count: int) -> pa.Array:
+    """The same text `count` times, sent as a dictionary of one."""
+    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), pa.array([value], pa.string()))
+
+
 def one_chunk(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one array."""
     if isinstance(values, pa.ChunkedArray):

@@ -56,12 +56,12 @@ def _level_rows(snapshots: pa.Table, side: str) -> pa.Table:
     count = len(owners)
     return _rows(
         snapshots.take(parent),
-        arrays.constant("snapshot", pa.string(), count).dictionary_encode(),
-        arrays.constant(side, pa.string(), count).dictionary_encode(),
+        arrays.repeated("snapshot", count),
+        arrays.repeated(side, count),
         pa.array(pairs[:, 0]),
         pa.array(pairs[:, 1]),
         pa.array(numbers, pa.uint32()),
-        arrays.constant("", pa.string(), count).dictionary_encode(),
+        arrays.repeated("", count),
     )
 
 
@@ -70,8 +70,8 @@ def _broken_rows(table: pa.Table, reasons: list[str]) -> pa.Table:
     zero = arrays.constant(0, pa.int64(), count)
     return _rows(
         table,
-        arrays.constant("broken", pa.string(), count).dictionary_encode(),
-        arrays.constant("", pa.string(), count).dictionary_encode(),
+        arrays.repeated("broken", count),
+        arrays.repeated("", count),
         zero,
         zero,
         arrays.constant(BROKEN_ROW, pa.uint32(), count),

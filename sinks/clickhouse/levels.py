@@ -45,6 +45,15 @@ class MarketLevels:
             return self.shown_yes, self.shown_no
         return self.book.yes, self.book.no
 
+    def refuse(self, wrong: InvariantViolated, side: str, price_e4: int, delta_e2: int) -> None:
+        """The book refused a delta: stale. A change that already stands in it never reaches the table."""
+        if wrong.reason == "crossed_book":
+            levels = self.book.yes if side == "yes" else self.book.no
+            levels[price_e4] -= delta_e2
+            if not levels[price_e4]:
+                del levels[price_e4]
+        self.stale("mark_stale")
+
     def stale(self, action: str, session_id: str = "") -> None:
         """Take the trust away, remember what the table shows. `action` names a method of Book."""
         self.shown_yes, self.shown_no = self.shown()
@@ -77,8 +86,8 @@ class LevelFold:
         book = market.book
         try:
             verdict = book.apply_delta(session_id, sid, row.seq, side, price_e4, delta_e2)
-        except InvariantViolated:
-            market.stale("mark_stale")
+        except InvariantViolated as wrong:
+            market.refuse(wrong, side, price_e4, delta_e2)
             raise
         if verdict in CHANGED:
             levels = book.yes if side == "yes" else book.no
@@ -129,29 +138,6 @@ class LevelFold:
         rows, self.rows = self.rows, {}
         return rows
 
-    def apply(self, table: pa.Table) -> list[tuple[int, str]]:
-        """Fold records of market.book_updates (columns of the topic). Returns (row, reason) of each impossible one."""
-        names = ("event_type", "market_ticker", "session_id", "sid", "side", "price_e4", "delta_e2")
-        columns = [table[name].to_pylist() for name in names]
-        heads = [arrays.one_chunk(column).to_pylist() for column in _heads(table)]
-        broken: list[tuple[int, str]] = []
-        new_row = LevelRow
-        for index, (kind, ticker, session, sid, side, price_e4, delta_e2, ts, ingest, seq, offset) in enumerate(
-            zip(*columns, *heads, strict=True)
-        ):
-            try:
-                if kind == "book_delta":
-                    self.delta(ticker, session, sid, side, price_e4, delta_e2, new_row(0, ts, ingest, seq, offset))
-                elif kind == "book_snapshot":
-                    yes, no = table["yes"][index].as_py(), table["no"][index].as_py()
-                    market_id = table["market_id"][index].as_py() or ""
-                    self.snapshot(ticker, market_id, session, sid, yes, no, new_row(0, ts, ingest, seq, offset))
-                elif kind == "book_reset":
-                    self.reset(ticker, session, table["reason"][index].as_py())
-            except InvariantViolated as wrong:
-                broken.append((index, wrong.reason))
-        return broken
-
     def level_rows(self, rows: dict[LevelKey, LevelRow]) -> pa.Table:
         """Collected rows as columns of `latest_levels`."""
         tickers, sides, prices = zip(*rows.keys(), strict=True)
@@ -169,8 +155,3 @@ class LevelFold:
                 "_offset": pa.array(offsets, pa.int64()),
             }
         )
-
-
-def _heads(table: pa.Table) -> list[pa.Array]:
-    venue = arrays.venue_times(table).view(pa.int64())
-    return [venue, table["ts_ingest"], table["seq"], table["_offset"]]

@@ -1,21 +1,21 @@
 """One topic partition of the ClickHouse sink: what is held, where the store ends, and the inserts of one flush.
 
-All of it blocks and runs in a thread; calls for one partition never overlap.
+All of it blocks and runs in a thread. Calls for one partition never overlap, but for `build` of one block beside
+`insert` of the one before.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.registry import BOOK_UPDATES, Topic, topic_named
 from sinks.clickhouse import arrays, restore
+from sinks.clickhouse.blocks import Block, Insert, Place, by_month, salt_of
 from sinks.clickhouse.destinations import Destination, destinations_of, latest_only
 from sinks.clickhouse.events import event_rows
+from sinks.clickhouse.level_blocks import fold_block
 from sinks.clickhouse.levels import LevelFold
 from sinks.clickhouse.store import Store
 from sinks.stats import SinkStats
@@ -38,7 +38,8 @@ class Partition:
         self.held_rows = 0
         self.flushed_s = -1e9  # monotonic time of the last insert: the first may come at once
         self._store = store
-        self._incarnation = incarnation
+        self._place = Place(topic, number, incarnation)
+        self._pending: list[Block] = []  # built and not known to be stored: two at most
         self._stats = stats
         self._on_step = on_step
         self._fold: LevelFold | None = None
@@ -74,7 +75,9 @@ class Partition:
         shown = min(restore.levels_end(self._store, self.number), end)
         self._fold = restore.restored_fold(self._store, self.topic.name, self.number, shown)
         for _ in restore.catch_up(self._store, self._fold, self.topic.name, self.number, shown, end):
-            self._insert_levels(self._fold)
+            changed = self._fold.take_rows()
+            if changed:
+                self._send(self._levels_insert(self._fold.level_rows(changed)))
 
     def _load_causes(self) -> None:
         """The highest cause stored, per cause partition: derived records come again at new offsets after a kill."""
@@ -100,89 +103,96 @@ class Partition:
     def forget(self) -> None:
         """Drop what is held: another assignment of the partition follows."""
         self.held, self.held_rows = [], 0
+        self._pending.clear()
 
     def hole(self, first: int) -> None:
-        """Offsets from `next` to `first - 1` are gone from the log. Nothing may be held."""
+        """Offsets from `next` to `first - 1` are gone from the log. Nothing may be held or under way."""
         rows = pa.table({"first_offset": [self.next], "next_offset": [first]})
-        self._insert("sink_holes", rows, self.next, first - 1, b"")
+        self._send(self._place.insert_of("sink_holes", rows, self.next, first - 1, b""))
         self._on_step("hole written")
         if self._fold is not None:
             self._fold.lost_records()
         self.next = self.durable = first
 
-    def flush(self) -> int:
-        """Insert everything held, at most one block per table and month. Returns the records stored.
+    # --- blocks: built in order, inserted in order ---
 
-        After an error nothing is known: `load` again, then flush again; what is stored already is skipped.
-        """
-        if not self.held:
-            return 0
-        table = pa.concat_tables(self.held).combine_chunks()
-        table = table.filter(pc.greater_equal(table["_offset"], self.durable))
-        if table.num_rows:
-            if self.topic is BOOK_UPDATES:
-                self._flush_book(table)
-            else:
-                self._flush_rows(table)
-        self.forget()
-        self.durable = self.next
+    def build(self) -> Block:
+        """Everything held becomes one block (at most one INSERT per table and month). May run while the block before
+        is being inserted."""
+        block = Block(self.held, self.next)
+        self.held, self.held_rows = [], 0
+        self._pending.append(block)
         self.flushed_s = time.monotonic()
-        return int(table.num_rows)
+        table = pa.concat_tables(block.records).combine_chunks()
+        if int(table["_offset"][0].as_py()) < self.durable:
+            table = table.filter(pc.greater_equal(table["_offset"], self.durable))
+        if table.num_rows:
+            block.steps = self._book_steps(table) if self.topic is BOOK_UPDATES else self._row_steps(table, block.end)
+        return block
 
-    def _flush_book(self, table: pa.Table) -> None:
+    def insert(self, block: Block) -> None:
+        """Make the block durable. After an error nothing is known: `take_back`, `load`, and build again."""
+        for step, inserts in block.steps:
+            for insert in inserts:
+                self._send(insert)
+            self._on_step(step)
+        self._pending.remove(block)
+        self.durable = block.end
+
+    def take_back(self) -> None:
+        """Hold again what was built and is not known to be stored; `load` must follow."""
+        again = [table for block in self._pending for table in block.records]
+        self._pending.clear()
+        self.held = again + self.held
+        self.held_rows = sum(table.num_rows for table in self.held)
+
+    def _send(self, insert: Insert) -> None:
+        self._store.insert(insert.table, insert.rows, insert.token)
+        self._stats.landed(insert.table, insert.rows.num_rows, insert.rows.nbytes)
+
+    def _book_steps(self, table: pa.Table) -> list[tuple[str, list[Insert]]]:
         """Events first, then levels: `load` writes the levels that a crash in between left out."""
-        fold = self._fold
-        if fold is None:
-            raise RuntimeError("expected load() before flush()")
-        broken = fold.apply(table)
-        rows = event_rows(table, broken)
-        salt = _salt(table)
-        for piece in _by_month(rows):
-            self._insert(EVENTS, piece, *_bounds(piece), salt)
-            self._on_step("events inserted")
-        self._insert_levels(fold)
-        self._on_step("levels inserted")
+        if self._fold is None:
+            raise RuntimeError("expected load() before build()")
+        broken, levels = fold_block(self._fold, table)
+        salt = salt_of(table)
+        pieces = by_month(event_rows(table, broken))
+        steps = [("events inserted", [self._place.insert(EVENTS, piece, salt)]) for piece in pieces]
+        steps.append(("levels inserted", [] if levels is None else [self._levels_insert(levels)]))
+        return steps
 
-    def _insert_levels(self, fold: LevelFold) -> None:
-        changed = fold.take_rows()
-        if changed:
-            rows = fold.level_rows(changed)
-            offsets = rows["_offset"].to_numpy()
-            self._insert(LEVELS, rows, int(offsets.min()), int(offsets.max()), b"", with_topic=False)
+    def _levels_insert(self, rows: pa.Table) -> Insert:
+        return self._place.insert(LEVELS, rows, b"", with_topic=False)
 
-    def _flush_rows(self, table: pa.Table) -> None:
-        salt = _salt(table)
-        marks = dict(self._causes)
+    def _row_steps(self, table: pa.Table, end: int) -> list[tuple[str, list[Insert]]]:
+        salt = salt_of(table)
         if any(entry.derived for entry in destinations_of(self.topic.name)):
-            table, marks = self._without_repeats(table)
-        stored = -1
+            table = self._without_repeats(table)
+        stored, steps = -1, []
         for entry in destinations_of(self.topic.name):
             wanted = table.filter(pc.is_in(table["event_type"], pa.array(entry.event_types)))
             if entry.wanted is not None:
                 wanted = entry.wanted(wanted)
             if entry.latest_by and wanted.num_rows:
                 wanted = latest_only(wanted, entry.latest_by)
-            if wanted.num_rows:
-                stored = max(stored, self._insert_rows(entry, wanted, salt))
-            self._on_step(f"{entry.table} inserted")
-        if stored < self.next - 1:
-            self._insert("sink_marks", pa.table({"_offset": [self.next - 1]}), self.next - 1, self.next - 1, salt)
-            self._on_step("mark inserted")
-        self._causes |= marks
+            steps.append((f"{entry.table} inserted", self._row_inserts(entry, wanted, salt) if wanted.num_rows else []))
+            if wanted.num_rows and not entry.latest_by:
+                stored = max(stored, int(wanted["_offset"][-1].as_py()))
+        if stored < end - 1:
+            mark = self._place.insert("sink_marks", pa.table({"_offset": [end - 1]}), salt)
+            steps.append(("mark inserted", [mark]))
+        return steps
 
-    def _insert_rows(self, entry: Destination, wanted: pa.Table, salt: bytes) -> int:
+    def _row_inserts(self, entry: Destination, wanted: pa.Table, salt: bytes) -> list[Insert]:
         rows = entry.rows(wanted).append_column("_offset", arrays.one_chunk(wanted["_offset"]))
         if entry.latest_by:
-            self._insert(entry.table, rows, *_bounds(rows), salt, with_topic=False)
-            return -1
+            return [self._place.insert(entry.table, rows, salt, with_topic=False)]
         rows = rows.append_column("_row", arrays.constant(0, pa.uint32(), rows.num_rows))
-        for piece in _by_month(rows):
-            self._insert(entry.table, piece, *_bounds(piece), salt)
-        return _bounds(rows)[1]
+        return [self._place.insert(entry.table, piece, salt) for piece in by_month(rows)]
 
-    def _without_repeats(self, table: pa.Table) -> tuple[pa.Table, dict[tuple[str, int], tuple[int, int]]]:
-        """Leave out derived records whose cause is not above the highest one stored, and the new marks."""
-        marks = dict(self._causes)
+    def _without_repeats(self, table: pa.Table) -> pa.Table:
+        """Leave out derived records whose cause is not above the highest one stored or built."""
+        marks = self._causes
         keep = []
         names = ("cause_topic", "cause_partition", "cause_offset", "cause_n")
         for topic, partition, offset, n in zip(*(table[name].to_pylist() for name in names), strict=True):
@@ -191,47 +201,4 @@ class Partition:
                 marks[topic, partition] = (offset, n)
             keep.append(new)
         self._stats.happened("repeats", keep.count(False))
-        return (table if all(keep) else table.filter(pa.array(keep))), marks
-
-    def _insert(
-        self, table: str, rows: pa.Table, first: int, last: int, salt: bytes, *, with_topic: bool = True
-    ) -> None:
-        count = rows.num_rows
-        if with_topic:
-            rows = rows.append_column(
-                "_topic", arrays.constant(self.topic.name, pa.string(), count).dictionary_encode()
-            )
-        rows = rows.append_column("_partition", arrays.constant(self.number, pa.int64(), count))
-        # The salt names the content: the same offsets of other records must not be taken for a repetition.
-        token = f"{self.topic.name}:{self.number}:{first}-{last}:{self._incarnation}:{salt.hex()}"
-        self._store.insert(table, rows, token)
-        self._stats.landed(table, count, rows.nbytes)
-
-
-def _bounds(rows: pa.Table) -> tuple[int, int]:
-    offsets = rows["_offset"].to_numpy()
-    return int(offsets.min()), int(offsets.max())
-
-
-def _salt(table: pa.Table) -> bytes:
-    digest = hashlib.blake2b(digest_size=8)
-    for row in (0, table.num_rows - 1):
-        digest.update(f"{table['event_type'][row]} {table['idempotency_key'][row]} {table['ts_ingest'][row]}".encode())
-    return digest.digest()
-
-
-def _by_month(rows: pa.Table) -> Iterator[pa.Table]:
-    """One table per month of `ingest_ts`: an INSERT is whole or absent only within one table partition.
-
-    Pieces go in by offset; a crash between two leaves the earlier months' rows, and rows that come again replace them.
-    """
-    months = rows["ingest_ts"].to_numpy().astype("datetime64[M]")
-    if months[0] == months[-1] and (months == months[0]).all():
-        yield rows
-        return
-    rows = rows.take(pc.sort_indices(rows, [("_offset", "ascending"), ("_row", "ascending")]))
-    months = rows["ingest_ts"].to_numpy().astype("datetime64[M]")
-    changes = np.flatnonzero(months[1:] != months[:-1]) + 1
-    edges = [0, *changes.tolist(), len(months)]
-    for begin, end in pairwise(edges):
-        yield rows.slice(begin, end - begin)
+        return table if all(keep) else table.filter(pa.array(keep))

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from domain.errors import UserMistake
+from sinks.clickhouse.blocks import Block
 from sinks.clickhouse.destinations import TOPICS
 from sinks.clickhouse.partition import EVENTS, Partition, Step
 from sinks.clickhouse.store import Store
@@ -57,6 +59,7 @@ class _Held:
     partition: Partition
     lock: asyncio.Lock
     loaded: bool = False
+    inserting: "asyncio.Task[None] | None" = None  # of one block; the next is built meanwhile
 
 
 def _no_step(_name: str) -> None:
@@ -121,7 +124,10 @@ class ClickHouseSink:
         self._held[topic, partition] = held
         async with held.lock:
             if old is not None:
-                async with old.lock:  # an insert still under way would make the answer wrong
+                async with old.lock:
+                    if old.inserting is not None:  # still under way it would make the answer wrong
+                        await asyncio.wait([old.inserting])
+                        old.inserting.exception()  # looked at: the store is asked next
                     old.partition.forget()
             return await self._load(held)
 
@@ -150,7 +156,7 @@ class ClickHouseSink:
                 table, notes = await asyncio.to_thread(take_records, topic, batch.partition, records)
             await self._hold(held, table)
             if self._is_due(held.partition):
-                await self._flush(held)
+                await self._send(held)
         return notes
 
     async def _hold(self, held: _Held, table: pa.Table) -> None:
@@ -163,9 +169,9 @@ class ClickHouseSink:
             first = int(offsets[0])
             if first > partition.next:
                 await self._hole(held, first)
-            run = next((row for row in range(1, len(offsets)) if offsets[row] != offsets[row - 1] + 1), len(offsets))
-            if int(offsets[-1]) - first == len(offsets) - 1:
-                run = len(offsets)
+            run = len(offsets)
+            if int(offsets[-1]) - first != run - 1:
+                run = 1 + int(np.flatnonzero(np.diff(offsets) != 1)[0])
             partition.hold(fresh.slice(0, run), int(offsets[run - 1]) + 1)
             fresh = fresh.slice(run)
 
@@ -190,17 +196,46 @@ class ClickHouseSink:
             self.stats.happened("reloaded")
             await self._load(held)
 
-    async def _flush(self, held: _Held) -> None:
+    async def _send(self, held: _Held) -> None:
+        """Build a block of what is held and begin to insert it, once the block before is stored."""
         await self._ready(held)
         if not held.partition.held:
             return
-        begun = time.monotonic()
         try:
-            await asyncio.to_thread(held.partition.flush)
+            block = await asyncio.to_thread(held.partition.build)
         except BaseException:
-            held.loaded = False
+            await self._fail(held)
             raise
+        await self._settle(held)
+        held.inserting = asyncio.create_task(self._insert(held, block))
+
+    async def _insert(self, held: _Held, block: Block) -> None:
+        begun = time.monotonic()
+        await asyncio.to_thread(held.partition.insert, block)
         self.stats.flushed(time.monotonic() - begun)
+
+    async def _settle(self, held: _Held) -> None:
+        """Wait for the block under way. Raises what became of it; everything not known to be stored is held again."""
+        if held.inserting is None:
+            return
+        await asyncio.wait([held.inserting])
+        task, held.inserting = held.inserting, None
+        wrong = task.exception()
+        if wrong is not None:
+            await self._fail(held)
+            raise wrong
+
+    async def _fail(self, held: _Held) -> None:
+        held.loaded = False
+        if held.inserting is not None:
+            await asyncio.wait([held.inserting])
+            held.inserting.exception()  # looked at: what it left is read back
+            held.inserting = None
+        held.partition.take_back()
+
+    async def _flush(self, held: _Held) -> None:
+        await self._send(held)
+        await self._settle(held)
 
     async def tick(self) -> None:
         """Insert what has been held long enough. To be called several times a second. Raises SinkUnavailable."""
@@ -208,6 +243,8 @@ class ClickHouseSink:
             async with held.lock:
                 if self._is_due(held.partition):
                     await self._flush(held)
+                elif held.inserting is not None and held.inserting.done():
+                    await self._settle(held)
 
     async def flush(self) -> None:
         """Insert everything held. Raises SinkUnavailable."""

@@ -8,14 +8,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from psycopg import AsyncConnection
 from pydantic import SecretStr
 
 from domain.errors import Fatal, UserMistake
 from schemas import registry
-from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch
+from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch, SourceRecord
 from sinks.postgres.cursor import Cursor, Lane, read_cursor, read_notes
 from sinks.postgres.destinations import Destination
 from sinks.postgres.entries import Entry, Reader, plan
@@ -24,10 +23,12 @@ from sinks.postgres.limits import RiskLimit, limits_from_settings, write_limits
 from sinks.postgres.partitions import Partitions, day_of
 from sinks.postgres.pool import Connections, PoolConfig, checked_dsn
 from sinks.postgres.rows import DESTINATIONS
+from sinks.postgres.schema import check_schema
 from sinks.postgres.transaction import Move, OnStep, TransactionWriter, no_step
 from sinks.stats import SinkStats
 
 EVENTS_PER_TRANSACTION_MAX = 5_000  # the seeds' ceiling: a transaction stays short enough to repeat
+LOOP_RECORDS_MAX = 500  # rows made on the event loop (about 4 ms); more in a thread
 REPEATS_MAX = 6  # of one transaction; a writer that keeps winning is a second worker, and a person must look
 MAINTENANCE_INTERVAL_S = 3_600
 
@@ -119,7 +120,7 @@ class PostgresSink:
         """
         await self._connections.open()
         async with self._connections.take() as connection:
-            await self._check_schema(connection)
+            await check_schema(connection, self._destinations)
             await write_limits(connection, self._risk_limits)
         await self._maintain_once()
         self._maintenance = asyncio.create_task(self._maintain_hourly(), name="postgres-sink-maintenance")
@@ -146,16 +147,27 @@ class PostgresSink:
         records = (
             batch.records if held.next_offset is None else [r for r in batch.records if r.offset >= held.next_offset]
         )
-        entries = self._readers[batch.topic].entries(records, batch.partition)
-        for first in range(0, max(len(entries), 1), EVENTS_PER_TRANSACTION_MAX):
-            chunk = entries[first : first + EVENTS_PER_TRANSACTION_MAX]
-            following = first + EVENTS_PER_TRANSACTION_MAX
-            end = entries[following].offset if following < len(entries) else batch.next_offset
-            await self._land(state, chunk, end)
+        size = EVENTS_PER_TRANSACTION_MAX
+        chunks = [records[first : first + size] for first in range(0, max(len(records), 1), size)]
+        ends = [chunk[0].offset for chunk in chunks[1:]] + [batch.next_offset]
+        entries = await self._read(batch, chunks[0])
+        for chunk, end in zip([*chunks[1:], None], ends, strict=True):
+            # The server works on one transaction while the rows of the next are made here.
+            coming = None if chunk is None else asyncio.create_task(self._read(batch, chunk))
+            try:
+                await self._land(state, entries, end)
+            finally:
+                entries = await coming if coming is not None else []
         notes, state.notes = state.notes, []
         state.sent |= {note.record.offset for note in notes}
         self._on_step("returned")
         return notes
+
+    async def _read(self, batch: SourceBatch, records: list[SourceRecord]) -> list[Entry]:
+        """The rows of a chunk. A large one is made in a thread: the event loop goes on talking to the server."""
+        read = self._readers[batch.topic].entries
+        is_small = len(records) <= LOOP_RECORDS_MAX
+        return read(records, batch.partition) if is_small else await asyncio.to_thread(read, records, batch.partition)
 
     async def flush(self) -> None:
         """Nothing is held open between writes."""
@@ -262,17 +274,6 @@ class PostgresSink:
                 f"postgres: expected next_offset >= {before.next_offset} of {lane.topic}-{lane.partition}, was {now}: "
                 "the database went back; a restart reads the log again from there"
             )
-
-    async def _check_schema(self, connection: "AsyncConnection[Any]") -> None:
-        wanted = {"sink_offsets", "sink_holes", "sink_dead_letters", "state_risk_limits"}
-        wanted |= {d.events_table for d in self._destinations if d.events_table is not None}
-        wanted |= {d.projection.table for d in self._destinations if d.projection is not None}
-        found = await connection.execute(
-            "select t from unnest(%s::text[]) t where to_regclass(t) is null", [sorted(wanted)]
-        )
-        missing = [row[0] for row in await found.fetchall()]
-        if missing:
-            raise UserMistake(f"expected a migrated database (kalshi-streams migrate), missing: {', '.join(missing)}")
 
     # --- maintenance ---
 

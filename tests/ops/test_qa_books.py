@@ -15,6 +15,7 @@ from ops.migrate import migrate_clickhouse
 from ops.qa_report import CLEAN, FINDINGS, Report
 from ops.qa_sources import Reader, Sources
 from schemas.registry import BOOK_UPDATES
+from sinks.clickhouse.level_blocks import fold_block
 from sinks.clickhouse.levels import LevelFold
 from sinks.clickhouse.sink import ClickHouseSink
 from sinks.clickhouse.store import Store
@@ -147,7 +148,7 @@ async def test_a_lost_archive_file_is_named(stores: Any) -> None:
 def pages_at(end: int, change: Callable[[dict[str, Any]], None]) -> dict[str, dict[str, Any]]:
     """The book pages of a worker that has folded up to `end`."""
     fold = LevelFold()
-    fold.apply(take_records(BOOK_UPDATES, PARTITION, RECORDS[:end])[0])
+    fold_block(fold, take_records(BOOK_UPDATES, PARTITION, RECORDS[:end])[0])
     pages = {}
     for ticker, market in fold.markets.items():
         sides = {
