@@ -65,14 +65,17 @@ class FillFold:
     def __call__(self, task: Task[SeenValue], topic: str, rows: list[Any]) -> Outputs:
         """Judge a run of reports; the fills, in order."""
         outputs: Outputs = {FILLS.name: []}
-        clock = clock_of(task.table)
+        clock, added = clock_of(task.table), 0
+        newest_ms = clock.newest_ms
         for row, record in zip(rows, decode_many(_decoder, [row.value for row in rows]), strict=True):
             if isinstance(record, BadInput) or row.key is None:
                 wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
                 self._dead_letter(task, row, None, wrong, outputs)
                 continue
-            clock = self._judge(task, clock, row, record, outputs)
-        horizon_ms = clock.newest_ms - self.horizon.retention_ms
+            newest_ms = watermark_ms(newest_ms, record.payload.ts_ms, record.ts_ingest)
+            added += self._judge(task, newest_ms, row, record, outputs)
+        clock = replace(clock, newest_ms=newest_ms, entries=clock.entries + added)
+        horizon_ms = newest_ms - self.horizon.retention_ms
         clock = sweep(task.table, clock, lambda _, value: is_expired(task.table, value, horizon_ms), FILL)
         task.table.put(WATERMARK_KEY, clock)
         self.counts["records"] += len(rows)
@@ -80,13 +83,13 @@ class FillFold:
         self._log_counts()
         return outputs
 
-    def _judge(self, task: Task[SeenValue], clock: Clock, row: Any, record: FillReport, outputs: Outputs) -> Clock:
-        table, report = task.table, record.payload
-        clock = replace(clock, newest_ms=watermark_ms(clock.newest_ms, report.ts_ms, record.ts_ingest))
+    def _judge(self, task: Task[SeenValue], newest_ms: int, row: Any, record: FillReport, outputs: Outputs) -> int:
+        """Publish what one report says that is new; how many fills that are."""
+        table = task.table
         judgement = judge(
-            report,
+            record.payload,
             lambda name: entry_of(table, name),
-            clock.newest_ms,
+            newest_ms,
             self.horizon.retention_ms,
             check_twins=bool(task.ahead),
         )
@@ -98,14 +101,14 @@ class FillFold:
         if judgement.verdict in ("conflicting", "too_old"):
             self._refuse(task, row, record, judgement, outputs)
         if not judgement.changes:
-            return clock
+            return 0
         for n, change in enumerate(judgement.changes):
             cause = Cause(FILL_REPORTS.name, task.partition, row.offset, n)
             outputs[FILLS.name].append((row.key, _encode(change, record, ts_ms, cause)))
             self.newest_fill_ms = max(self.newest_fill_ms, change.fill.ts_ms)
         added = sum(change.previous is None for change in judgement.changes)
         self.counts["fills"] += added
-        return replace(clock, entries=clock.entries + added)
+        return added
 
     def _market_ms(self, task: Task[SeenValue], record: FillReport) -> int:
         key = market_key(record.payload.market_ticker)

@@ -115,7 +115,7 @@ def _judge_real(report: ReportedFill, lookup: Lookup, check_twins: bool) -> Judg
 
 
 def _joined(group: SeenEntry, *fill_ids: str) -> SeenEntry:
-    return replace(group, members=tuple(dict.fromkeys((*group.members, *fill_ids))))
+    return SeenEntry(members=tuple(dict.fromkeys((*group.members, *fill_ids))))
 
 
 def _claimed_by(fill_id: str, group: SeenEntry, lookup: Lookup) -> KnownFill | None:

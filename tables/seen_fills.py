@@ -5,6 +5,7 @@ a market; `~watermark`. None of them is a record's key, and no id that a venue i
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -53,7 +54,7 @@ class _Fill(msgspec.Struct, array_like=True, gc=False):
     revision: int
 
 
-_FIELDS = _Fill.__struct_fields__
+_fields = attrgetter(*_Fill.__struct_fields__)
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_fill = msgspec.msgpack.Decoder(_Fill).decode
 _unpack_clock = msgspec.msgpack.Decoder(tuple[int, int, int, bytes]).decode
@@ -79,8 +80,7 @@ def encode(value: SeenValue) -> bytes:
     if isinstance(value, MarketTime):
         return b"m" + _pack(value.ts_event_ms)
     if value.fill is not None:
-        fill = value.fill
-        return b"f" + _pack([getattr(fill, name) for name in _FIELDS])
+        return b"f" + _pack(_fields(value.fill))
     return b"a" + _pack(value.alias_of) if value.alias_of is not None else b"t" + _pack(value.members)
 
 
@@ -89,8 +89,7 @@ def decode(raw: bytes) -> SeenValue:
     kind, body = raw[:1], raw[1:]
     match kind:
         case b"f":
-            stored = _unpack_fill(body)
-            return SeenEntry(fill=KnownFill(*[getattr(stored, name) for name in _FIELDS]))
+            return SeenEntry(fill=KnownFill(*_fields(_unpack_fill(body))))
         case b"t":
             return SeenEntry(members=_unpack_texts(body))
         case b"a":
