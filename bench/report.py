@@ -100,10 +100,32 @@ def _latency(data: Row) -> list[str]:
 
 
 def _generic(data: Row) -> list[str]:
-    rows = data["rows"]
-    head = list(rows[0]) if rows else ["nothing"]
     note = ["", data["note"]] if data.get("note") else []
-    return [*table(head, [[row.get(name) for name in head] for row in rows]), *note]
+    return [*_generic_rows(data["rows"]), *note]
+
+
+def _generic_rows(rows: list[Row]) -> list[str]:
+    head = list(rows[0]) if rows else ["nothing"]
+    return table(head, [[row.get(name) for name in head] for row in rows])
+
+
+def _sinks(data: Row) -> list[str]:
+    lines = _generic(data)
+    if data.get("together"):
+        lines += [
+            "",
+            "All three and the book agent at once, draining one backlog:",
+            "",
+            *_generic_rows(data["together"]),
+        ]
+    if data.get("bytes"):
+        lines += [
+            "",
+            "On disk, recorded windows (TB a year at 1,000 of them a second):",
+            "",
+            *_generic_rows(data["bytes"]),
+        ]
+    return lines
 
 
 TITLES = {
@@ -116,7 +138,7 @@ TITLES = {
     "fills": "Fills remembered: speed, disk, memory, restart",
     "soak": "Soak",
 }
-TABLES: dict[str, Callable[[Row], list[str]]] = {"book": _book, "latency": _latency}
+TABLES: dict[str, Callable[[Row], list[str]]] = {"book": _book, "latency": _latency, "sinks": _sinks}
 
 
 def _targets(data: dict[str, Row]) -> Targets:

@@ -11,7 +11,6 @@ import asyncio
 import gc
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import Settings, load_settings
-from app.worker import GC_THRESHOLD, SWITCH_INTERVAL_S
+from app.worker import GC_THRESHOLD
+from bench import sinks_together, store_bytes
 from bench.environment import WORK, say
 from bench.input import Feed
 from bench.peers.python_book import fold
@@ -33,6 +33,7 @@ from sinks.parquet.sink import ParquetSink
 from sinks.postgres.sink import PostgresSink
 
 RECORDS = int(os.environ.get("BENCH_SINK_RECORDS", "400000"))
+TOGETHER_RECORDS = int(os.environ.get("BENCH_SINK_TOGETHER_RECORDS", "300000"))
 WARM_PART = 4  # one record in so many is written before the clock starts: the first ones
 MARKETS = 500
 # What the agent hands over at once when it is behind (app.assembly).
@@ -198,13 +199,10 @@ def _row(name: str, driven: Driven, ceiling_rows: int, ceiling_s: float) -> dict
 
 
 async def run() -> dict[str, Any]:
-    """Each sink alone."""
-    folder = WORK / "sinks"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """Each sink alone, then all three beside the book agent, then what an event takes on disk."""
+    folder = _fresh(WORK / "sinks")
     updates, quotes = records()
-    gc.set_threshold(*GC_THRESHOLD)  # as the worker has it, and so the next
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*GC_THRESHOLD)  # as the worker has it
     gc.freeze()  # the records in memory are the bench's, no worker holds that many
     measures: list[Callable[[], Any]] = [
         lambda: parquet(folder, updates),
@@ -217,4 +215,12 @@ async def run() -> dict[str, Any]:
         say(f"{row['sink']:11} {row['records_per_s']:>9,} records/s of {row['ceiling_rows_per_s']:,}: {row['ratio']}")
         rows.append(row)
     targets = [[f"{row['sink']} against its bare ceiling", row["ratio"], ">=", *TARGETS[row["sink"]]] for row in rows]
-    return {"rows": rows, "targets": targets}
+    together = await sinks_together.run(TOGETHER_RECORDS)
+    sizes = await store_bytes.run(_fresh(WORK / "store_bytes"))
+    return {"rows": rows, "targets": targets, "together": together, "bytes": sizes}
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
