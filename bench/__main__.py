@@ -1,4 +1,4 @@
-"""`python -m bench [book|latency|restore|growth|producer|sinks|fills|soak]..`; without a name: all of issue 4.
+"""`python -m bench [book|latency|restore|growth|producer|sinks|persist|fills|soak]..`; without a name: all of issue 4.
 
 Environment: BENCH_RUNS (1; 3 for medians), BENCH_RECORDS (2,000,000), SOAK_S (1,800).
 """
@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "growth": "bench.growth",
     "producer": "bench.producer",
     "sinks": "bench.sinks",
+    "persist": "bench.persist",
     "fills": "bench.fills",
     "soak": "bench.soak",
 }

@@ -135,6 +135,7 @@ TITLES = {
     "growth": "Cost and memory by number of markets",
     "producer": "Market producer: socket to acked in Kafka",
     "sinks": "Sinks beside the bare ceiling of their store",
+    "persist": "Postgres: quote published to quote readable",
     "fills": "Fills remembered: speed, disk, memory, restart",
     "soak": "Soak",
 }
@@ -151,7 +152,7 @@ def _targets(data: dict[str, Row]) -> Targets:
         bare = p99.get((5_000, "bare Kafka"))
         quote = p99.get((5_000, "frame to quote"))
         rows.append(("frame -> quote p99 at 5,000/s against bare Kafka", _ratio(quote, bare), "<=", 3, 1.5))
-    for name in ("restore", "growth", "producer", "sinks"):
+    for name in ("restore", "growth", "producer", "sinks", "persist"):
         rows += [tuple(t) for t in data.get(name, {}).get("targets", [])]
     return rows
 
