@@ -30,20 +30,16 @@ def books(settings: Settings, data_dir: Path) -> int:
 
 def fills(settings: Settings, data_dir: Path) -> int:
     """`qa fills`. Prints the report, returns the exit code."""
-    from ops.data_dir import DataDir
+    from ops.qa_fill_store import connect_postgres
     from ops.qa_fills import check_fills
-    from ops.qa_fills_postgres import postgres_books
-    from ops.qa_sources import open_sources
+    from ops.qa_sources import open_sources, reachable_postgres
 
     report = Report()
     try:
         sources = open_sources(settings, data_dir)
         try:
-            dsn = settings.pg_dsn.get_secret_value() if settings.pg_dsn is not None else None
-            data = DataDir(data_dir)
-            if dsn is None and data_dir.exists() and data.in_use():
-                dsn = data.read_endpoints().get("pg_dsn")
-            check_fills(sources.clickhouse, postgres_books(dsn) if dsn else None, report)
+            with reachable_postgres(settings, data_dir) as dsn:
+                check_fills(sources.clickhouse, connect_postgres(dsn) if dsn else None, sources.parquet, report)
         finally:
             sources.close()
     except (UserMistake, SinkUnavailable) as wrong:

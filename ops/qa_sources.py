@@ -1,6 +1,8 @@
 """Where `qa` reads from: beside a running `up`, on a stopped data directory, or from the configured stores."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +13,8 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from app.settings import Settings
 from domain.errors import UserMistake
 from ops.data_dir import DataDir
+from ops.engines import EngineFailed
+from ops.engines.postgres import PostgresEngine
 from ops.http_json import Pages
 from sinks.clickhouse.sink import store_from_settings
 from sinks.clickhouse.store import first_line
@@ -65,6 +69,36 @@ def open_sources(settings: Settings, data_dir: Path) -> Sources:
     parquet = Path(endpoints.get("parquet_dir") or settings.parquet_dir or data_dir / "parquet")
     state_url = endpoints.get("state_url") if running else None
     return Sources(_reader(settings, data_dir, running, endpoints), parquet, state_url)
+
+
+@contextmanager
+def reachable_postgres(settings: Settings, data_dir: Path) -> Iterator[str | None]:
+    """The DSN of the configured Postgres, of the running one, or of the data directory's own, started for the block;
+    None when nothing was ever stored.
+
+    Raises:
+        UserMistake: the data directory's Postgres does not start, or somebody else has taken the directory.
+    """
+    if settings.pg_dsn is not None:
+        yield settings.pg_dsn.get_secret_value()
+        return
+    data = DataDir(data_dir)
+    if data.in_use():
+        yield data.read_endpoints().get("pg_dsn")
+        return
+    if not (data / "postgres" / "PG_VERSION").exists():
+        yield None
+        return
+    data.lock("qa fills")
+    engine = PostgresEngine(data / "postgres")
+    try:
+        engine.start()
+        yield engine.dsn
+    except EngineFailed as wrong:
+        raise UserMistake(str(wrong)) from None
+    finally:
+        engine.stop()
+        data.unlock()
 
 
 def _reader(settings: Settings, data_dir: Path, running: bool, endpoints: dict[str, Any]) -> Reader | None:

@@ -19,21 +19,24 @@ def publish_actions(desk: AccountStack, orders: list[list[Any]], first: int) -> 
     """One `place` for every second of these orders (the ledger's, of which `first` is the number of the first), on the
     real topic. Returns order id -> decision."""
     told = {order[0]: (first + n, order) for n, order in enumerate(orders) if (first + n) % 2 == 0}
-    asyncio.run(_send(desk.urls["bus_url"], [_action(number, order) for number, order in told.values()]))
+    asyncio.run(_send(desk.urls["bus_url"], [_placed(number, order[1]) for number, order in told.values()]))
     return {order_id: f"decision-{number}" for order_id, (number, _) in told.items()}
 
 
-def _action(number: int, order: list[Any]) -> OrderAction:
-    _, ticker, side, action, _, initial_e2, *_ = order
+def order_action(ticker: str, decision_id: str, client_order_id: str, ts_ms: int) -> OrderAction:
+    """One `place`; what is asked for does not matter here."""
     payload = OrderActionPayload(
-        market_ticker=ticker, decision_id=f"decision-{number}", client_order_id=f"sim-{number}", order_id=None,
-        kind="place", side=side, action=action, price_e4=5_000, count_e2=initial_e2, request_json="{}",
+        market_ticker=ticker, decision_id=decision_id, client_order_id=client_order_id, order_id=None, kind="place",
+        side="yes", action="buy", price_e4=5_000, count_e2=300, request_json="{}",
     )  # fmt: skip
-    key = numbered_key("order_action", ticker, f"sim-{number}", "place")
-    now_ms = 1_795_000_000_000 + number
+    key = numbered_key("order_action", ticker, client_order_id, "place")
     return OrderAction(
-        ts_event=now_ms, ts_ingest=now_ms, source="route_orders", idempotency_key=key, cause=None, payload=payload
+        ts_event=ts_ms, ts_ingest=ts_ms, source="route_orders", idempotency_key=key, cause=None, payload=payload
     )
+
+
+def _placed(number: int, ticker: str) -> OrderAction:
+    return order_action(ticker, f"decision-{number}", f"sim-{number}", 1_795_000_000_000 + number)
 
 
 async def _send(address: str, actions: list[OrderAction]) -> None:

@@ -107,12 +107,14 @@ class AccountStack:
         for read_orders in (stores.postgres_orders, stores.parquet_orders):
             until_equal(read_orders, orders)
 
-    def assert_books_clean(self) -> None:
-        """`qa books` beside the running stack: no finding, and nothing that it could not look at."""
-        command = [sys.executable, "-m", "ops.cli", "qa", "books", "--data-dir", str(self.data)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=DEADLINE_S)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "book pages" in done.stdout
+    def assert_checks_clean(self) -> None:
+        """`qa books` and `qa fills` beside the running stack: no finding, and nothing that they could not look at."""
+        for check, *looked_at in (("books", "book pages"), ("fills", "clickhouse: uniq", "postgres: uniq", "volume: ")):
+            command = [sys.executable, "-m", "ops.cli", "qa", check, "--data-dir", str(self.data)]
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=DEADLINE_S)
+            assert done.returncode == 0, done.stdout + done.stderr
+            for words in looked_at:
+                assert words in done.stdout, done.stdout
 
     def assert_tables_equal(self, truth: dict[str, Any]) -> None:
         """The worker's own tables, read from its disk. Only after `stop`."""

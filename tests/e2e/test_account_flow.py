@@ -47,7 +47,7 @@ def test_workers_killed_while_the_account_trades_leave_every_store_right(desk: A
     decisions |= publish_actions(desk, truth["orders"][len(told) :], len(told))
     desk.assert_all_stores_equal(truth)
     assert_fills_linked(desk, truth, decisions)
-    desk.assert_books_clean()
+    desk.assert_checks_clean()
     until_equal(desk.stores.worker_drift, [])
     desk.stop()
     desk.assert_tables_equal(truth)
