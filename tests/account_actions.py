@@ -58,7 +58,7 @@ def assert_fills_linked(desk: AccountStack, truth: dict[str, Any], decisions: di
     def clickhouse_decisions() -> list[tuple[str, str | None]]:
         sql = "select fill_id, decision_id from kalshi.mm_fills where is_valid"
         request = urllib.request.Request(f"{desk.urls['clickhouse_url']}/?default_format=JSONCompact", sql.encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return sorted((row[0], row[1]) for row in json.loads(answer.read())["data"])
 
     def postgres_decisions() -> list[tuple[str, str | None]]:

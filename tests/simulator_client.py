@@ -19,7 +19,7 @@ from domain.book import Book
 from domain.units import price_e4_from_cents, price_e4_from_dollars, size_e2_from_contracts, size_e2_from_text
 from venues.simulator.server import WS_PATH, Simulator
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 
 
 class Client:

@@ -18,7 +18,7 @@ from kernel_world import CHECKPOINT_STEPS, WorkerProcess, World, assert_right
 from ops.engines.kafka import KafkaEngine
 from schemas.registry import BOOK_UPDATES
 
-pytestmark = [pytest.mark.engines, pytest.mark.slow]
+pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(7_200)]
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))

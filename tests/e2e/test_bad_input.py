@@ -34,7 +34,7 @@ def _produce(folder: Path, **environment: str) -> tuple[int, str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("DEMO_", "SIM_", "PROD_"))}
     done = subprocess.run(
         [sys.executable, "-m", "ops.cli", "producer", "market"], cwd=ROOT, env=clean | settings | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=150, check=False,
     )  # fmt: skip
     lines = done.stdout.strip().splitlines()
     print(done.returncode, lines[-1] if lines else "")

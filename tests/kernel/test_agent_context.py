@@ -26,7 +26,7 @@ async def test_agent_in_a_test_context_folds_a_list_of_records(tmp_path: Path) -
     async with app.agents["maintain_books"].test_context() as agent:
         await agent.put(rows[:120])
         await agent.put(rows[120:])
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 90
         while 0 not in stage.tasks or stage.tasks[0].next_offset("market.book_updates") < len(rows):
             assert time.monotonic() < deadline_s, "the agent did not take the records"
             await asyncio.sleep(0.01)

@@ -32,7 +32,7 @@ class Log:
         self.outbox.put(list(rows))
         await self.outbox.wait_acked(self.outbox.queued)
 
-    async def restored(self, store: MemoryStore, deadline_s: float = 20) -> Restore:
+    async def restored(self, store: MemoryStore, deadline_s: float = 90) -> Restore:
         """Restore as a worker does."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bus_url, enable_auto_commit=False, auto_offset_reset="earliest",
@@ -115,7 +115,7 @@ async def _wait_for_end(kafka: KafkaEngine, topic: str, end: int) -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bus_url)
     await consumer.start()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             tp = TopicPartition(topic, 0)
             while (await consumer.end_offsets([tp]))[tp] < end:  # noqa: ASYNC110 - a broker has no event to wait for
                 await asyncio.sleep(0.05)

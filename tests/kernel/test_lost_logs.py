@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kernel_input import BookInput
 from kernel_judge import judge, table_of
-from kernel_world import CHANGELOG, PARTITIONS, WorkerProcess, World, assert_right
+from kernel_world import CHANGELOG, DEADLINE_S, PARTITIONS, WorkerProcess, World, assert_right
 
 from ops.engines.kafka import KafkaEngine
 from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES
@@ -59,7 +59,7 @@ def test_hole_makes_books_stale_until_their_snapshot(own_world: World) -> None:
     world.delete_records(SOURCE, ends)
     worker = world.start()
     worker.wait_owning(PARTITIONS)
-    until = time.monotonic() + 30
+    until = time.monotonic() + DEADLINE_S
     while {status for status, _ in _last_quotes(world).values()} != {"stale"}:
         assert time.monotonic() < until, worker.tail()
         time.sleep(0.2)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from kernel_input import BookInput
-from kernel_world import CHANGELOG, PARTITIONS, World, assert_right
+from kernel_world import CHANGELOG, PARTITIONS, SHORT_SESSION, World, assert_right
 
 from schemas.registry import BOOK_UPDATES
 from tables.store import MARK_KEY
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.engines
 def test_second_worker_joins_and_leaves_under_load(world: World) -> None:
     """Twice: once it leaves cleanly, once it is killed; the first one takes over where it stood."""
     feed = BookInput(40, seed=11, faults=True)
-    first = world.start()
+    first = world.start(**SHORT_SESSION)
     with world.load(feed):
         first.wait_progress()
         for leave in ("stop", "kill"):
-            second = world.start(instance="1")
+            second = world.start(instance="1", **SHORT_SESSION)
             second.wait_owning(PARTITIONS // 2)
             second.wait_progress()
             first.wait_progress()
@@ -39,11 +39,11 @@ def test_second_worker_joins_and_leaves_under_load(world: World) -> None:
 def test_zombie_that_wakes_after_its_session_ends_itself_and_changes_nothing(world: World) -> None:
     """Stopped in the middle of its work for longer than the session: another worker owns its partitions by then."""
     feed = BookInput(40, seed=12, faults=True)
-    zombie = world.start()
+    zombie = world.start(**SHORT_SESSION)
     with world.load(feed):
         zombie.wait_progress()
         os.kill(zombie.process.pid, signal.SIGSTOP)
-        owner = world.start(instance="1")
+        owner = world.start(instance="1", **SHORT_SESSION)
         owner.wait_owning(PARTITIONS)
         owner.wait_progress()
         os.kill(zombie.process.pid, signal.SIGCONT)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kernel_world import PARTITIONS, BookInput, World, assert_right
+from kernel_world import DEADLINE_S, PARTITIONS, SHORT_SESSION, BookInput, World, assert_right
 
 from ops.engines.kafka import KafkaEngine
 from schemas.registry import BOOK_UPDATES
@@ -24,11 +24,11 @@ def test_take_over_by_a_standby_reads_only_the_tail(world: World) -> None:
     """Two workers; the one with a replica follows the other's partitions; the other is killed."""
     feed = BookInput(60, seed=77)
     world.produce(feed.take(3_000))
-    first = world.start(instance="first")
-    second = world.start(instance="second", TABLE_STANDBY_REPLICAS="1")
+    first = world.start(instance="first", **SHORT_SESSION)
+    second = world.start(instance="second", **SHORT_SESSION, TABLE_STANDBY_REPLICAS="1")
     second.wait_owning(PARTITIONS // 2)
     first.wait_owning(PARTITIONS // 2)
-    second._wait(lambda: _followed(second) == PARTITIONS // 2, 60)
+    second._wait(lambda: _followed(second) == PARTITIONS // 2, DEADLINE_S)
 
     first.process.kill()
     first.process.wait()

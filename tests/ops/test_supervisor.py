@@ -16,7 +16,7 @@ from ops.supervisor import RestartPolicy, RestartStorm, Supervisor
 
 SLEEPER = "import time, sys; print('up', flush=True); time.sleep(600)"
 POLICY = RestartPolicy(restarts_max=3, window_s=60, backoff_s=0.01, backoff_s_max=0.02)
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 def _child(folder: Path, code: str, name: str = "worker", stop_s_max: float = 20.0) -> Child:

@@ -57,7 +57,7 @@ async def test_recreated_topic_has_another_incarnation(empty_kafka: KafkaEngine)
     async def gone() -> bool:
         return "dlq" not in await topic_incarnations(bus)
 
-    deleted = await until(gone, 30)
+    deleted = await until(gone, 90)
     without = await topic_incarnations(bus)
     await apply_topics(bus, settings)
     after = await topic_incarnations(bus)

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from schemas.registry import decoder, topic_named
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 
 
 class KeepingPublisher:

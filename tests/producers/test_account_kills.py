@@ -24,7 +24,7 @@ from venues.simulator.account import Account
 from venues.simulator.config import SimConfig
 from venues.simulator.server import Simulator, serving
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 KILLS = 4
 RUN = (
     "import asyncio; from app.settings import settings; from producers.account import run; asyncio.run(run(settings()))"

@@ -13,7 +13,7 @@ from producers.feed import Feed
 from producers.metrics import FeedCounts
 from venues.kalshi.frames import FRAME_BYTES_MAX
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 async def _for_ever() -> None:

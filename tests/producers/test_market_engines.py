@@ -83,7 +83,7 @@ async def _all_records(settings: Settings, topic: Topic) -> list[tuple[int, byte
 
 async def _wait(settings: Settings, holds: Any) -> dict[str, Any]:
     """/status, once the condition holds."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             try:
                 _, status = await _get(settings, "/status")

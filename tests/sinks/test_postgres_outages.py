@@ -18,7 +18,7 @@ from sinks.postgres.sink import PostgresSink
 
 pytestmark = pytest.mark.engines
 
-RECOVERY_S_MAX = 60.0
+RECOVERY_S_MAX = 120.0
 
 
 @pytest.fixture

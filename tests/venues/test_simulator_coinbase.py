@@ -27,7 +27,7 @@ async def feed() -> AsyncIterator[ClientConnection]:
 async def read(ws: ClientConnection, wanted: int, kind: str) -> list[dict[str, Any]]:
     """All frames until `wanted` of one kind were seen."""
     frames: list[dict[str, Any]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while sum(frame["type"] == kind for frame in frames) < wanted:
             frames.append(json.loads(await ws.recv()))
     return frames
@@ -83,6 +83,6 @@ async def test_wrong_subscriptions_get_an_error_message(command: str) -> None:
 async def test_client_that_asks_for_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the venue's patience is over."""
     monkeypatch.setattr(coinbase, "SUBSCRIBE_WITHIN_S", 0.05)
-    async with feed() as ws, asyncio.timeout(20):
+    async with feed() as ws, asyncio.timeout(90):
         with pytest.raises(ConnectionClosed):
             await ws.recv()

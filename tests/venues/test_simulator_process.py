@@ -23,7 +23,7 @@ def test_process_says_ready_serves_and_ends_cleanly_on_sigterm() -> None:
             ready = json.loads(process.stdout.readline())
             assert ready["ready"] is True
             assert len(ready["markets"]) >= 3
-            with urllib.request.urlopen(f"http://127.0.0.1:{ready['port']}/admin/status", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ready['port']}/admin/status", timeout=60) as answer:
                 assert json.load(answer)["finished"] is False
         finally:
             process.send_signal(signal.SIGTERM)

@@ -196,7 +196,7 @@ async def test_venue_pings_with_the_body_heartbeat() -> None:
         http.ws_connect(f"http://127.0.0.1:{simulator.port}{WS_PATH}", autoping=False) as ws,
     ):
         for _ in range(2):
-            message = await ws.receive(timeout=10)
+            message = await ws.receive(timeout=90)
             assert (message.type, message.data) == (aiohttp.WSMsgType.PING, b"heartbeat")
             await ws.pong(message.data)
 
