@@ -25,7 +25,7 @@ def test_take_over_by_a_standby_reads_only_the_tail(world: World) -> None:
     feed = BookInput(60, seed=77)
     world.produce(feed.take(3_000))
     first = world.start(instance="first", **SHORT_SESSION)
-    second = world.start(instance="second", **SHORT_SESSION, TABLE_STANDBY_REPLICAS="1")
+    second = world.start(instance="second", TABLE_STANDBY_REPLICAS="1")
     second.wait_owning(PARTITIONS // 2)
     first.wait_owning(PARTITIONS // 2)
     second._wait(lambda: _followed(second) == PARTITIONS // 2, DEADLINE_S)

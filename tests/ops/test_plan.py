@@ -23,10 +23,9 @@ def _settings(**more: Any) -> Settings:
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port that somebody listens on."""
-    with socket.socket() as server:
-        server.bind((LOOPBACK, 0))
-        server.listen()
-        yield server.getsockname()[1]
+    port = free_port_base(UP_PORTS)  # those after it are free, or another one would be named
+    with socket.create_server((LOOPBACK, port)):
+        yield port
 
 
 def _plan(tmp_path: Path, feed: str = "sim", **more: Any) -> Plan:

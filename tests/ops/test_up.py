@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ops.ports import LOOPBACK
+from ops.plan import UP_PORTS
+from ops.ports import LOOPBACK, free_port_base
 
 pytestmark = pytest.mark.engines
 
@@ -154,11 +155,9 @@ def test_user_mistake_of_a_child_is_the_last_line_and_the_code(start: Callable[.
 
 def test_named_port_in_use_ends_before_anything_starts(start: Callable[..., UpRun]) -> None:
     """--port-base on a port of somebody else: one line, 2, no engine was started."""
-    with socket.socket() as server:
-        server.bind((LOOPBACK, 0))
-        server.listen()
-        port = server.getsockname()[1]
-        run = start("port", "--port-base", str(min(port, 65_500)))
+    port = free_port_base(UP_PORTS)
+    with socket.create_server((LOOPBACK, port)):
+        run = start("port", "--port-base", str(port))
 
         assert run.process.wait(WAIT_S) == 2
     assert f"expected port {port} to be free" in run.out.read_text()
