@@ -4,7 +4,6 @@ Fills, orders and settlements are keyed by their content: the same thing said ag
 nothing about when, so its reports are numbered within the session.
 """
 
-import base64
 import hashlib
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from schemas import account_records as a
 from schemas import records as r
 from schemas.codec import hashed_key, numbered_key
+from schemas.dead_letters import refused_input
 from venues.kalshi.account import AccountRefused
 
 WS_SOURCE = "kalshi_ws"
@@ -94,21 +94,4 @@ def dead_letter(refused: AccountRefused, item: object, source: str, ts_ingest: i
     """A refused item, as it came. Keyed by its content: a poll that repeats it makes no second dead letter."""
     raw = msgspec.json.encode(item)
     digest = hashlib.sha256(b"|".join((source.encode(), refused.reason.encode(), raw))).hexdigest()
-    return r.DeadLetter(
-        ts_event=None,
-        ts_ingest=ts_ingest,
-        source=source,
-        idempotency_key=f"dead_letter:v1:{digest}",
-        cause=None,
-        payload=r.DeadLetterPayload(
-            topic=None,
-            partition=None,
-            offset=None,
-            session_id=None,
-            frame_no=None,
-            market_ticker=refused.market_ticker,
-            reason=refused.reason,
-            detail=refused.detail[:2_000],
-            raw_base64=base64.b64encode(raw).decode("ascii"),
-        ),
-    )
+    return refused_input(source, digest, ts_ingest, raw, refused.market_ticker, refused)

@@ -4,9 +4,8 @@ Keys: what the venue numbers is identified by (session, sid, seq), a trade by it
 two sessions is one key. `ts_event` is the venue's time, null where it gives none (snapshots).
 """
 
-import base64
-
 from schemas import records as r
+from schemas.dead_letters import refused_input
 from venues.kalshi.messages import DeltaFrame, Refused, SnapshotFrame, TradeFrame
 
 SOURCE = "kalshi_ws"
@@ -89,24 +88,8 @@ def trade(frame: TradeFrame, ts_ingest: int) -> r.Trade:
 
 def dead_letter(refused: Refused, raw: bytes, session_id: str, frame_no: int, ts_ingest: int) -> r.DeadLetter:
     """A refused frame, as it came. Its key is (session, frame number): unique, and stable when sent again."""
-    return r.DeadLetter(
-        ts_event=None,
-        ts_ingest=ts_ingest,
-        source=SOURCE,
-        idempotency_key=f"dead_letter:v1:{session_id}:{frame_no}",
-        cause=None,
-        payload=r.DeadLetterPayload(
-            topic=None,
-            partition=None,
-            offset=None,
-            session_id=session_id,
-            frame_no=frame_no,
-            market_ticker=refused.market_ticker,
-            reason=refused.reason,
-            detail=refused.detail[:2_000],
-            raw_base64=base64.b64encode(raw).decode("ascii"),
-        ),
-    )
+    name, ticker = f"{session_id}:{frame_no}", refused.market_ticker
+    return refused_input(SOURCE, name, ts_ingest, raw, ticker, refused, frame=(session_id, frame_no))
 
 
 def feed_heartbeat(
