@@ -17,10 +17,10 @@ from domain.errors import BadInput
 from domain.fills import FillChange, Judgement, judge, watermark_ms
 from schemas.account_build import fill_record_parts
 from schemas.account_records import Fill, FillAmended, FillAmendedPayload, FillReport
-from schemas.codec import decode_many, encode_record
-from schemas.dead_letters import dead_letter
+from schemas.codec import encode_record
 from schemas.records import Cause
-from schemas.registry import DLQ, FILL_REPORTS, FILLS, decoder
+from schemas.registry import FILL_REPORTS, FILLS
+from tables.intake import Intake
 from tables.retention import Clock, sweep
 from tables.seen_fills import (
     FILL,
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 SOURCE = "dedup_fills"
 #: Log lines of counts come at most this often: a storm of repeated pages must not become a storm of lines.
 LOG_INTERVAL_S = 10.0
-_decoder = decoder(FILL_REPORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,7 @@ class FillFold:
     def __init__(self, horizon: Horizon) -> None:
         self.horizon = horizon
         self.counts: Counter[str] = Counter()
+        self._intake = Intake(SOURCE, self.counts, FILL_REPORTS)
         self.newest_fill_ms = 0
         self._logged: Counter[str] = Counter()
         self._logged_s = time.monotonic()
@@ -67,11 +67,7 @@ class FillFold:
         outputs: Outputs = {FILLS.name: []}
         clock, added = clock_of(task.table), 0
         newest_ms = clock.newest_ms
-        for row, record in zip(rows, decode_many(_decoder, [row.value for row in rows]), strict=True):
-            if isinstance(record, BadInput) or row.key is None:
-                wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
-                self._dead_letter(task, row, None, wrong, outputs)
-                continue
+        for row, record in self._intake.records(task, topic, rows, outputs):
             newest_ms = watermark_ms(newest_ms, record.payload.ts_ms, record.ts_ingest)
             added += self._judge(task, newest_ms, row, record, outputs)
         clock = replace(clock, newest_ms=newest_ms, entries=clock.entries + added)
@@ -126,14 +122,7 @@ class FillFold:
         event = {"event": f"fill_{judgement.verdict}", "market_ticker": ticker, "detail": judgement.detail}
         log.error(json.dumps(event))
         wrong = BadInput(f"fill_{judgement.verdict}", judgement.detail)
-        self._dead_letter(task, row, ticker, wrong, outputs)
-
-    def _dead_letter(
-        self, task: Task[SeenValue], row: Any, ticker: str | None, wrong: BadInput, outputs: Outputs
-    ) -> None:
-        self.counts["dead_letters"] += 1
-        letter = dead_letter(SOURCE, FILL_REPORTS.name, task.partition, row, ticker, wrong)
-        outputs.setdefault(DLQ.name, []).append((row.key, encode_record(letter)))
+        self._intake.refuse(task, FILL_REPORTS.name, row, ticker, wrong, outputs)
 
     def _watch_bound(self, partition: int, clock: Clock) -> None:
         if clock.entries > self.horizon.entries_max and partition not in self._alarmed:

@@ -15,13 +15,11 @@ from typing import Any
 from weakref import WeakSet
 
 from domain.decision_links import ClientOrder, Decision, LinkedOrder, decided, named, with_decision
-from domain.errors import BadInput
 from schemas.account_records import Fill, FillAmended, OrderReport, RestingOrders
-from schemas.codec import decode_many, encode_record, numbered_key
-from schemas.dead_letters import dead_letter
+from schemas.codec import encode_record, numbered_key
 from schemas.order_records import DecisionLink, DecisionLinkPayload, OrderAction
 from schemas.records import Cause
-from schemas.registry import DECISION_LINKS, DLQ, FILLS, ORDER_REPORTS, ORDERS, decoder
+from schemas.registry import DECISION_LINKS, FILLS, ORDER_REPORTS, ORDERS
 from tables.decision_links import (
     ORDER,
     TOTALS_KEY,
@@ -37,13 +35,13 @@ from tables.decision_links import (
     recounted,
     totals_of,
 )
+from tables.intake import Intake
 from tables.retention import SWEEP_INTERVAL_MS, sweep
 from tables.task import Outputs, Task
 
 log = logging.getLogger(__name__)
 SOURCE = "link_decisions"
 SOURCES = (ORDERS.name, ORDER_REPORTS.name, FILLS.name)
-_decoders = {topic.name: decoder(topic) for topic in (ORDERS, ORDER_REPORTS, FILLS)}
 
 
 class LinkFold:
@@ -52,6 +50,7 @@ class LinkFold:
     def __init__(self, retention_ms: int) -> None:
         self.retention_ms = retention_ms
         self.counts: Counter[str] = Counter()
+        self._intake = Intake(SOURCE, self.counts, ORDERS, ORDER_REPORTS, FILLS)
         self._recounted: WeakSet[Task[LinkValue]] = WeakSet()
 
     def __call__(self, task: Task[LinkValue], topic: str, rows: list[Any]) -> Outputs:
@@ -62,11 +61,7 @@ class LinkFold:
             self._recounted.add(task)
             task.table.put(TOTALS_KEY, recounted(task.table))
         newest_ms = clock_of(task.table).newest_ms
-        for row, record in zip(rows, decode_many(_decoders[topic], [row.value for row in rows]), strict=True):
-            if isinstance(record, BadInput) or row.key is None:
-                wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
-                self._dead_letter(task, topic, row, wrong, outputs)
-                continue
+        for row, record in self._intake.records(task, topic, rows, outputs):
             newest_ms = max(newest_ms, record.ts_ingest)
             if isinstance(record, RestingOrders):
                 continue
@@ -156,11 +151,6 @@ class LinkFold:
 
         clock = sweep(task.table, replace(clock_of(task.table), newest_ms=newest_ms), expired, ORDER)
         task.table.put(WATERMARK_KEY, clock)
-
-    def _dead_letter(self, task: Task[LinkValue], topic: str, row: Any, wrong: BadInput, outputs: Outputs) -> None:
-        self.counts["dead_letters"] += 1
-        letter = dead_letter(SOURCE, topic, task.partition, row, None, wrong)
-        outputs.setdefault(DLQ.name, []).append((row.key, encode_record(letter)))
 
     def gauges(self, tasks: Iterable[Task[LinkValue]]) -> dict[str, tuple[str, int]]:
         """name -> (meaning, value) for the metrics."""

@@ -15,7 +15,6 @@ from domain.book import APPLIED, APPLIED_BELOW_TOP, STALE, Verdict
 from domain.errors import BadInput
 from domain.units import DOLLAR_E4
 from schemas.codec import decode_many, encode_record
-from schemas.dead_letters import dead_letter
 from schemas.records import (
     BookDelta,
     BookReset,
@@ -26,7 +25,8 @@ from schemas.records import (
     SnapshotRequest,
     SnapshotRequestPayload,
 )
-from schemas.registry import BOOK_UPDATES, DLQ, QUOTE_UPDATES, SNAPSHOT_REQUESTS, decoder
+from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES, SNAPSHOT_REQUESTS, decoder
+from tables.intake import Intake, refusal
 from tables.order_books import BookState
 from tables.outbox import Row
 from tables.task import Outputs, Task
@@ -42,6 +42,7 @@ class BookFold:
     def __init__(self, removed_grace_ms: int) -> None:
         self.removed_grace_ms = removed_grace_ms
         self.counts: Counter[str] = Counter()
+        self._intake = Intake(SOURCE, self.counts, BOOK_UPDATES)
         # Removed books that wait for their deletion, per task: key -> ts_ingest of the removal.
         self._removed: WeakKeyDictionary[Task[BookState], dict[bytes, int]] = WeakKeyDictionary()
 
@@ -60,6 +61,9 @@ class BookFold:
             delta = record.payload
             state = residents.get(row.key)
             if state is None:
+                if row.key is None:
+                    self._rare(task, row, record, outputs)
+                    continue
                 state = self._load(task, row, delta.market_ticker)
             try:
                 verdict = state.apply_delta(
@@ -96,10 +100,9 @@ class BookFold:
         return state
 
     def _rare(self, task: Task[BookState], row: Any, record: Any, outputs: Outputs) -> None:
-        """Snapshots, resets, and what is neither."""
-        if isinstance(record, BadInput) or row.key is None:
-            wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker as key")
-            self._dead_letter(task, row, None, wrong, outputs)
+        """Snapshots, resets, and what cannot be taken."""
+        if (refused := refusal(row, record)) is not None:
+            self._intake.refuse(task, BOOK_UPDATES.name, row, None, refused, outputs)
             return
         payload = record.payload
         state = self._load(task, row, payload.market_ticker)
@@ -142,7 +145,7 @@ class BookFold:
         """The book cannot be right any more: stale, dead letter, fresh snapshot asked for."""
         self.counts[wrong.reason] += 1
         payload = record.payload
-        self._dead_letter(task, row, payload.market_ticker, wrong, outputs)
+        self._intake.refuse(task, BOOK_UPDATES.name, row, payload.market_ticker, wrong, outputs)
         state.mark_stale()
         task.table.put(row.key, state)
         quote = _quote(state, record, payload.seq, task.partition, row.offset)
@@ -163,13 +166,6 @@ class BookFold:
             ),
         )
         outputs.setdefault(SNAPSHOT_REQUESTS.name, []).append((row.key, encode_record(request)))
-
-    def _dead_letter(
-        self, task: Task[BookState], row: Any, ticker: str | None, wrong: BadInput, outputs: Outputs
-    ) -> None:
-        self.counts["dead_letters"] += 1
-        letter = dead_letter(SOURCE, BOOK_UPDATES.name, task.partition, row, ticker, wrong)
-        outputs.setdefault(DLQ.name, []).append((row.key, encode_record(letter)))
 
     def on_hole(self, task: Task[BookState], topic: str, start: int, end: int) -> Outputs:
         """Offsets [start, end) were deleted before they were read: no book of this partition can be trusted."""

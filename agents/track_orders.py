@@ -13,15 +13,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from domain.errors import BadInput
 from domain.fills import watermark_ms
 from domain.orders import LIVE, KnownOrder, apply_report, open_inventory, order_drift
 from schemas.account_build import order_record_parts
 from schemas.account_records import OrderReport, OrderState, RestingOrders
-from schemas.codec import decode_many, encode_record
-from schemas.dead_letters import dead_letter
+from schemas.codec import encode_record
 from schemas.records import Cause
-from schemas.registry import DLQ, ORDER_REPORTS, ORDER_STATES, decoder
+from schemas.registry import ORDER_REPORTS, ORDER_STATES
+from tables.intake import Intake
 from tables.open_orders import (
     ORDER,
     WATERMARK_KEY,
@@ -42,7 +41,6 @@ from tables.task import Outputs, Task
 
 log = logging.getLogger(__name__)
 SOURCE = "track_orders"
-_decoder = decoder(ORDER_REPORTS)
 
 
 class OrderFold:
@@ -51,16 +49,13 @@ class OrderFold:
     def __init__(self, retention_ms: int) -> None:
         self.retention_ms = retention_ms
         self.counts: Counter[str] = Counter()
+        self._intake = Intake(SOURCE, self.counts, ORDER_REPORTS)
 
     def __call__(self, task: Task[OrderValue], topic: str, rows: list[Any]) -> Outputs:
         """Fold a run of reports; the orders that changed, in order."""
         outputs: Outputs = {ORDER_STATES.name: []}
         clock = clock_of(task.table)
-        for row, record in zip(rows, decode_many(_decoder, [row.value for row in rows]), strict=True):
-            if isinstance(record, BadInput) or row.key is None:
-                wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
-                self._dead_letter(task, row, wrong, outputs)
-                continue
+        for row, record in self._intake.records(task, topic, rows, outputs):
             if isinstance(record, RestingOrders):
                 self._compare(task, record)
             else:
@@ -133,11 +128,6 @@ class OrderFold:
         """name -> (meaning, value) for the metrics."""
         drifting = [len(market.drift) for task in tasks if task.restored for market in markets(task.table)]
         return {"open_orders_drift": ("orders that rest only by our state or only by the venue's list", sum(drifting))}
-
-    def _dead_letter(self, task: Task[OrderValue], row: Any, wrong: BadInput, outputs: Outputs) -> None:
-        self.counts["dead_letters"] += 1
-        letter = dead_letter(SOURCE, ORDER_REPORTS.name, task.partition, row, None, wrong)
-        outputs.setdefault(DLQ.name, []).append((row.key, encode_record(letter)))
 
     def on_hole(self, task: Task[OrderValue], topic: str, start: int, end: int) -> Outputs:
         """Reports were deleted before they were read (the topic is kept for ever: somebody did it). Polling says what

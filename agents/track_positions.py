@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from domain.errors import BadInput
 from domain.position_ledger import (
     PositionState,
     Step,
@@ -25,10 +24,10 @@ from domain.position_ledger import (
 from domain.positions import Entry, Opening, Settlement
 from schemas import account_records as a
 from schemas.account_build import change_of, position_record_parts
-from schemas.codec import decode_many, encode_record
-from schemas.dead_letters import dead_letter
+from schemas.codec import encode_record
 from schemas.records import Cause, Record
-from schemas.registry import DLQ, FILLS, POSITION_REPORTS, POSITIONS, decoder
+from schemas.registry import FILLS, POSITION_REPORTS, POSITIONS
+from tables.intake import Intake
 from tables.positions import MarketPosition
 from tables.task import Outputs, Task
 
@@ -37,7 +36,6 @@ SOURCE = "track_positions"
 SOURCES = (FILLS.name, POSITION_REPORTS.name)
 #: Three polls of the account: a difference that outlasts them is no matter of timing.
 DRIFT_ALARM_MS = 30_000
-_decoders = {FILLS.name: decoder(FILLS), POSITION_REPORTS.name: decoder(POSITION_REPORTS)}
 
 
 class PositionFold:
@@ -45,15 +43,12 @@ class PositionFold:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self._intake = Intake(SOURCE, self.counts, FILLS, POSITION_REPORTS)
 
     def __call__(self, task: Task[MarketPosition], topic: str, rows: list[Any]) -> Outputs:
         """Fold a run of records of one of the two inputs; the positions that changed, in order."""
         outputs: Outputs = {POSITIONS.name: []}
-        for row, record in zip(rows, decode_many(_decoders[topic], [row.value for row in rows]), strict=True):
-            if isinstance(record, BadInput) or row.key is None:
-                wrong = record if isinstance(record, BadInput) else BadInput("no_key", "expected a market_ticker")
-                self._dead_letter(task, topic, row, wrong, outputs)
-                continue
+        for row, record in self._intake.records(task, topic, rows, outputs):
             self._fold(task, topic, row, record, outputs)
         self.counts["records"] += len(rows)
         self.counts["positions"] += len(outputs[POSITIONS.name])
@@ -115,11 +110,6 @@ class PositionFold:
         held = [position.state for task in tasks if task.restored for _, position in task.table.items()]
         drifting = sum(state.venue is not None and state.venue.drift_since_ms is not None for state in held)
         return {"positions_drift_markets": ("markets whose position differs from the venue's own", drifting)}
-
-    def _dead_letter(self, task: Task[MarketPosition], topic: str, row: Any, wrong: BadInput, outputs: Outputs) -> None:
-        self.counts["dead_letters"] += 1
-        letter = dead_letter(SOURCE, topic, task.partition, row, None, wrong)
-        outputs.setdefault(DLQ.name, []).append((row.key, encode_record(letter)))
 
     def on_hole(self, task: Task[MarketPosition], topic: str, start: int, end: int) -> Outputs:
         """Fills or reports were deleted before they were read (both topics are kept for ever: somebody did it). The
