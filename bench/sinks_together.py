@@ -1,7 +1,7 @@
 """All three sinks and the book agent at once: four workers as `up` starts them drain one backlog on one machine.
 
-Each group's rate is its own: records of its topics (the quotes that the state worker makes meanwhile are among them)
-from its first commit seen to the commit at the end, so that the start of the processes is apart.
+Each group's rate is over the records of its topics (the quotes that the state worker makes meanwhile are among them),
+from the first commit of any group to its own last one: one clock for all, the start of the processes apart.
 """
 
 import asyncio
@@ -54,12 +54,9 @@ class Progress:
         return self.seen[-1][1] if self.seen else 0
 
     @property
-    def records_per_s(self) -> int:
-        """Between the first and the last commit seen; 0 when there was only one."""
-        if len(self.seen) < 2:
-            return 0
-        (first_s, first), (last_s, last) = self.seen[0], self.seen[-1]
-        return round((last - first) / (last_s - first_s))
+    def ended_s(self) -> float:
+        """When the last commit was seen."""
+        return self.seen[-1][0] if self.seen else 0.0
 
 
 async def run(records: int) -> list[dict[str, Any]]:
@@ -86,8 +83,14 @@ async def run(records: int) -> list[dict[str, Any]]:
                     groups = await _drain(view, workers, json.loads(made)["quotes"])
         finally:
             await asyncio.to_thread(postgres.stop)
+    began_s = min(progress.seen[0][0] for progress in groups.values()) - POLL_S
     rows = [
-        {"group": name, "records": progress.records, "records_per_s": progress.records_per_s}
+        {
+            "group": name,
+            "records": progress.records,
+            "seconds": round(progress.ended_s - began_s, 1),
+            "records_per_s": round(progress.records / (progress.ended_s - began_s)),
+        }
         for name, progress in groups.items()
     ]
     for row in rows:
@@ -107,7 +110,7 @@ def _worker(folder: Path, broker: str, dsn: str, group: str) -> Any:
         "WEB_PORT": str(port),
         "LOG_LEVEL": "warning",
         # Parquet acknowledges closed files: at the default minute its last commit would be the clock's, not the disk's.
-        "PARQUET_ROTATE_AGE_S": "5",
+        "PARQUET_ROTATE_AGE_S": "2",
     }
     return child([*command, "--web-port", str(port)], folder, group, env)
 

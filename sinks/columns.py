@@ -24,7 +24,8 @@ UNDECODABLE = "_undecodable"
 ENVELOPE = ("event_type", "schema_version", "ts_event", "ts_ingest", "source", "idempotency_key")
 CAUSE = ("cause_topic", "cause_partition", "cause_offset", "cause_n")
 RESERVED = frozenset((*ENVELOPE, *CAUSE, "cause"))
-SHARED_NULLS = 1 << 16  # rows of the null arrays that tables share: 8 bytes each and type
+SLICE_RECORDS = 2_048  # made into columns at a time: their objects stay in the processor's cache, a third of the time
+SHARED_NULLS = SLICE_RECORDS  # rows of the null arrays that tables share
 _INT64 = pa.int64()
 
 
@@ -198,6 +199,16 @@ def take_records(topic: Topic, partition: int, records: list[SourceRecord]) -> t
     A refused record keeps its row: offset, key and raw value. Refused is what does not decode and what fits no column
     (an integer beyond 64 bits, text that is not text).
     """
+    parts: list[pa.Table] = []
+    notes: list[DeadLetterNote] = []
+    for first in range(0, len(records), SLICE_RECORDS):
+        table, refused = _take_slice(topic, partition, records[first : first + SLICE_RECORDS])
+        parts.append(table)
+        notes += refused
+    return (parts[0] if len(parts) == 1 else pa.concat_tables(parts)), notes
+
+
+def _take_slice(topic: Topic, partition: int, records: list[SourceRecord]) -> tuple[pa.Table, list[DeadLetterNote]]:
     columns = topic_columns(topic)
     typed, notes = decode_records(topic, records)
     try:
