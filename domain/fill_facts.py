@@ -6,6 +6,18 @@ from typing import Literal, Protocol
 
 DOLLAR_E4 = 10_000
 SYNTHETIC = "synthetic-"
+#: The gates that a reported fill passes, in their order; one that fails is a dead letter with exactly this reason, and
+#: a row of `mm_fills` with is_valid = 0. A fill without an id fails none: it is named from the whole walk, or waits.
+FILL_GATES = (
+    "empty_order_id",
+    "fake_fill",
+    "zero_size",
+    "invalid_price",
+    "empty_market",
+    "invalid_side",
+    "invalid_action",
+    "missing_ts",
+)
 
 Side = Literal["yes", "no"]
 Action = Literal["buy", "sell"]

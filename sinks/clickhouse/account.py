@@ -3,21 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from domain.fill_facts import FILL_GATES
 from sinks.clickhouse import arrays
 from sinks.clickhouse.columns import causes, times
-
-#: The gates of issue 6, in order; a dead letter with one of these reasons is a fill that was refused.
-FILL_GATES = (
-    "empty_order_id",
-    "empty_fill_id",
-    "zero_size",
-    "invalid_price",
-    "empty_market",
-    "invalid_side",
-    "invalid_action",
-    "missing_ts",
-    "fake_fill",
-)
 
 
 def fill_rows(table: pa.Table) -> pa.Table:

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.fill_facts import FILL_GATES
 from schemas import account_records as a
 from schemas.codec import encode_record
-from schemas.registry import FILL_REPORTS, decoder
-from venues.kalshi.account import FILL_GATES, AccountRefused, fill_of, name_fills, unwrap
+from schemas.registry import DLQ, FILL_REPORTS, decoder
+from sinks.clickhouse.account import refused_fill_rows, refused_fills
+from sinks.columns import take_records
+from sinks.contract import SourceRecord
+from venues.kalshi.account import AccountRefused, fill_of, name_fills, unwrap
 from venues.kalshi.account_records import REST_SOURCE, dead_letter, fill_report
 
 RECORDED = Path(__file__).parents[2].parent / "shared" / "data" / "kalshi_rest"
@@ -104,48 +108,69 @@ def test_a_fill_of_any_shape_becomes_the_canonical_one(
     assert (fill.fee_e6, fill.ts_ms, fill.ts_source) == (fee_e6, ts_ms, ts_source)
 
 
-@pytest.mark.parametrize(
-    ("item", "reason"),
-    [
-        (without(SEED, "order_id"), "empty_order_id"),
-        (without(SEED, order_id="  "), "empty_order_id"),
-        (without(SEED, "order_id", "count"), "empty_order_id"),
-        (without(SEED, count=0), "zero_size"),
-        (without(SEED, "count"), "zero_size"),
-        (without(SEED, count=-3), "zero_size"),
-        (without(SEED, count="1.005"), "zero_size"),
-        (without(SEED, count=float("nan")), "zero_size"),
-        (without(SEED, count=0, yes_price=0), "zero_size"),
-        (without(SEED, yes_price=0), "invalid_price"),
-        (without(SEED, yes_price=100), "invalid_price"),
-        (without(SEED, yes_price=-1), "invalid_price"),
-        (without(SEED, "yes_price", price=1.2), "invalid_price"),
-        (without(SEED, yes_price_dollars="0.00001"), "invalid_price"),
-        (without(SEED, yes_price=True), "invalid_price"),
-        (without(SEED, "yes_price", "ticker"), "invalid_price"),
-        (without(SEED, "ticker"), "empty_market"),
-        (without(SEED, "side"), "invalid_side"),
-        (without(SEED, side="maybe"), "invalid_side"),
-        (without(SEED, "action"), "invalid_action"),
-        (without(SEED, action="hold"), "invalid_action"),
-        (without(WS_2026, action="sell"), "invalid_action"),
-        (without(SEED, "ts"), "missing_ts"),
-        (without(SEED, ts=0), "missing_ts"),
-        (without(SEED, ts="yesterday"), "missing_ts"),
-        # in disguise: no id and no price, no time, or the fields of an order
-        (without(SEED, "trade_id", "yes_price"), "fake_fill"),
-        (without(SEED, "trade_id", "ts"), "fake_fill"),
-        (without(SEED, "trade_id", remaining_count=5, status="resting"), "fake_fill"),
-        ({}, "empty_order_id"),
-    ],
-)
+#: What fails a gate, and which.
+REFUSED: list[tuple[dict, str]] = [
+    (without(SEED, "order_id"), "empty_order_id"),
+    (without(SEED, order_id="  "), "empty_order_id"),
+    (without(SEED, "order_id", "count"), "empty_order_id"),
+    (without(SEED, count=0), "zero_size"),
+    (without(SEED, "count"), "zero_size"),
+    (without(SEED, count=-3), "zero_size"),
+    (without(SEED, count="1.005"), "zero_size"),
+    (without(SEED, count=float("nan")), "zero_size"),
+    (without(SEED, count=0, yes_price=0), "zero_size"),
+    (without(SEED, yes_price=0), "invalid_price"),
+    (without(SEED, yes_price=100), "invalid_price"),
+    (without(SEED, yes_price=-1), "invalid_price"),
+    (without(SEED, "yes_price", price=1.2), "invalid_price"),
+    (without(SEED, yes_price_dollars="0.00001"), "invalid_price"),
+    (without(SEED, yes_price=True), "invalid_price"),
+    (without(SEED, "yes_price", "ticker"), "invalid_price"),
+    (without(SEED, "ticker"), "empty_market"),
+    (without(SEED, "side"), "invalid_side"),
+    (without(SEED, side="maybe"), "invalid_side"),
+    (without(SEED, "action"), "invalid_action"),
+    (without(SEED, action="hold"), "invalid_action"),
+    (without(WS_2026, action="sell"), "invalid_action"),
+    (without(SEED, "ts"), "missing_ts"),
+    (without(SEED, ts=0), "missing_ts"),
+    (without(SEED, ts="yesterday"), "missing_ts"),
+    # in disguise: no id and no price, no time, or the fields of an order
+    (without(SEED, "trade_id", "yes_price"), "fake_fill"),
+    (without(SEED, "trade_id", "ts"), "fake_fill"),
+    (without(SEED, "trade_id", remaining_count=5, status="resting"), "fake_fill"),
+    ({}, "empty_order_id"),
+]
+
+
+@pytest.mark.parametrize(("item", "reason"), REFUSED)
 def test_what_fails_a_gate_is_refused_with_its_reason(item: dict, reason: str) -> None:
     """The first gate that fails names the reason; nothing is guessed."""
     with pytest.raises(AccountRefused) as refused:
         fill_of(item)
 
     assert refused.value.reason == reason
-    assert reason in FILL_GATES
+
+
+def test_every_gate_is_one_code_from_the_producer_to_the_store() -> None:
+    """Each refusal's dead letter is a row of mm_fills with the same reason; no gate is without a case."""
+    letters = []
+    for item, _ in REFUSED:
+        with pytest.raises(AccountRefused) as refused:
+            fill_of(item)
+        letters.append(dead_letter(refused.value, item, REST_SOURCE, 5))
+    records = [SourceRecord(n, None, encode_record(letter), 0) for n, letter in enumerate(letters)]
+    other = msgspec.structs.replace(letters[0].payload, reason="fill_conflicting")
+    records.append(
+        SourceRecord(len(records), None, encode_record(msgspec.structs.replace(letters[0], payload=other)), 0)
+    )
+    table, refusals = take_records(DLQ, 0, records)
+    stored = refused_fill_rows(refused_fills(table))
+
+    assert refusals == []
+    assert stored["reason"].to_pylist() == [reason for _, reason in REFUSED]
+    assert set(stored["reason"].to_pylist()) == set(FILL_GATES)
+    assert set(stored["is_valid"].to_pylist()) == {0}
 
 
 @pytest.mark.parametrize(

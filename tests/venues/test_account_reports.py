@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from domain.fill_facts import FILL_GATES
 from domain.orders import apply_report
 from schemas import account_records as a
 from schemas.codec import encode_record
@@ -117,6 +118,7 @@ def test_a_settlement_says_what_one_yes_contract_paid(changes: dict, value_e4: i
         (order_of, REST_ORDER, {"ticker": None}, "order_empty_market"),
         (order_of, REST_ORDER, {"status": "dreaming"}, "order_invalid_status"),
         (order_of, REST_ORDER, {"side": "both"}, "order_invalid_side"),
+        (order_of, REST_ORDER, {"action": "hold"}, "order_invalid_action"),
         (order_of, REST_ORDER, {"no_price": 103}, "order_invalid_price"),
         (order_of, REST_ORDER, {"fill_count": -1}, "order_negative_count"),
         (order_of, REST_ORDER, {"fill_count": "many"}, "order_bad_number"),
@@ -134,6 +136,7 @@ def test_what_cannot_be_read_is_refused_with_its_reason(read, base: dict, change
         read({**base, **changes})
 
     assert refused.value.reason == reason
+    assert reason not in FILL_GATES, "expected a code of its own: what has a gate's code is stored as a refused fill"
 
 
 def test_reports_pass_the_strict_decoder_and_the_order_state() -> None:

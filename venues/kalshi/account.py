@@ -18,18 +18,6 @@ from venues.kalshi import account_fields as f
 
 T = TypeVar("T")
 
-#: Gates for fills in their order. `dlq` records of fills carry exactly these reasons (they are `mm_fills` with
-#: `is_valid = 0`).
-FILL_GATES = (
-    "empty_order_id",
-    "fake_fill",
-    "zero_size",
-    "invalid_price",
-    "empty_market",
-    "invalid_side",
-    "invalid_action",
-    "missing_ts",
-)
 #: What only an order has: with any of these and no fill id, an item is an order in disguise.
 _ORDER_MARKS = (
     "initial_count",
@@ -92,7 +80,7 @@ def fill_of(item: f.Item) -> FillReportPayload:
     """One fill of any vintage, through the gates in their order. `fill_id` is '' where the venue gave none.
 
     Raises:
-        AccountRefused: with one of `FILL_GATES`.
+        AccountRefused: with one of `domain.fill_facts.FILL_GATES`.
     """
     order_id = f.text(item, "order_id", "orderId", "id")
     if not order_id:

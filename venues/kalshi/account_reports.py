@@ -54,7 +54,7 @@ def _order_of(item: f.Item) -> OrderReportPayload:
         client_order_id=f.text(item, "client_order_id") or None,
         status=cast(Literal["resting", "canceled", "executed"], status),
         side=cast(Side, side),
-        action=cast(Action, action_of(item, side)),
+        action=cast(Action, _action_of(item, side)),
         price_e4=price_e4,
         initial_e2=filled + remaining if initial is None else initial,
         filled_e2=filled,
@@ -63,6 +63,14 @@ def _order_of(item: f.Item) -> OrderReportPayload:
         created_ts_ms=f.time_ms(item, "created_time", "created_ts_ms"),
         updated_ts_ms=f.time_ms(item, "last_update_time", "last_updated_ts_ms"),
     )
+
+
+def _action_of(item: f.Item, side: str) -> str:
+    """The gates' codes are those of fills: an order that cannot be read is no refused fill."""
+    try:
+        return action_of(item, side)
+    except AccountRefused as refused:
+        raise refuse(item, f"order_{refused.reason}", refused.detail) from None
 
 
 def position_of(item: f.Item, channel: Channel, as_of_ms: int) -> PositionReportPayload:
