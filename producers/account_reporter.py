@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from domain.fill_facts import FILL_GATES
 from producers.publisher import Publisher
 from schemas import account_records as a
 from schemas.codec import canonical_json, encode_record
@@ -35,6 +36,8 @@ log = logging.getLogger("account")
 REPEAT_S = 600.0  # an unchanged position or order state is said again this often
 SAID_MAX = 20_000  # remembered statements and dead letters; the oldest go, which costs a repetition
 MARKETS_OF_FILLS_MAX = 100_000  # recent fill ids with their market, 15 MB
+
+CONFLICTING_MARKET = "conflicting_market"  # beside the gates: two reports of one fill id contradict each other
 
 Channel = Literal["ws", "rest"]
 _SOURCES: dict[Channel, str] = {"ws": WS_SOURCE, "rest": REST_SOURCE}
@@ -86,7 +89,7 @@ class AccountReporter:
         if known != fill.market_ticker:
             detail = f"{fill.fill_id}: expected market {known}, was {fill.market_ticker}"
             item = json.loads(canonical_json(fill))
-            self._refuse(AccountRefused("conflicting_market", detail, fill.market_ticker), item, channel)
+            self._refuse(AccountRefused(CONFLICTING_MARKET, detail, fill.market_ticker), item, channel)
             return
         if len(self._market_of) > MARKETS_OF_FILLS_MAX:
             self._market_of.popitem(last=False)
@@ -172,7 +175,9 @@ class AccountReporter:
         if not self._is_news(letter.idempotency_key, b""):
             return
         self._publish(DLQ.name, refused.market_ticker or self._session_id, letter, "dead_letters")
-        event = {"event": "fills_dropped_invalid", "reason": refused.reason, "detail": refused.detail}
+        is_fill = refused.reason in (*FILL_GATES, CONFLICTING_MARKET)
+        name = "fills_dropped_invalid" if is_fill else "reports_dropped_invalid"
+        event = {"event": name, "reason": refused.reason, "detail": refused.detail}
         log.warning(json.dumps({**event, "count": self.refused[refused.reason], "item_keys": sorted(item)[:30]}))
 
     def _is_news(self, what: str, content: bytes) -> bool:

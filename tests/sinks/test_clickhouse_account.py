@@ -132,6 +132,14 @@ SEED_QUERIES = (
     "SELECT count(CASE WHEN price_cents = 0 THEN 1 END), count(CASE WHEN size = 0 THEN 1 END) FROM kalshi.mm_fills",
     "SELECT exchange_order_id, count(*) AS c FROM kalshi.mm_fills GROUP BY exchange_order_id ORDER BY c DESC LIMIT 10",
     "SELECT count(CASE WHEN decision_id IS NOT NULL THEN 1 END) / count(*) FROM kalshi.mm_fills",
+    "SELECT count(DISTINCT fill_id) as unique_fills, uniqExact(fill_id) as exact_unique FROM kalshi.mm_fills",
+    "SELECT count() as total, sum(fill_id = '') as blank_ids, sum(fill_id IS NULL) as null_ids FROM kalshi.mm_fills",
+    "SELECT round(100.0 * uniqExact(fill_id) / count(), 1) as uniqueness_pct FROM kalshi.mm_fills",
+    "SELECT min(ts), max(ts), dateDiff('minute', min(ts), max(ts)) as time_span_minutes FROM kalshi.mm_fills",
+    "SELECT count() as fills_last_hour FROM kalshi.mm_fills WHERE ts > now() - INTERVAL 1 HOUR",
+    "SELECT DISTINCT fill_id FROM kalshi.mm_fills WHERE fill_id IN ('f1', 'f2')",
+    "SELECT decision_id FROM kalshi.mm_order_actions WHERE exchange_order_id = 'o1' ORDER BY ts DESC LIMIT 1",
+    "SELECT count() FROM kalshi.mm_fills WHERE is_valid = 0",
 )
 
 
