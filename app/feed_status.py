@@ -19,6 +19,9 @@ from schemas.registry import FEED_STATUS, decoder
 
 log = logging.getLogger(__name__)
 
+#: How long an empty answer may take; a heartbeat is answered at once.
+READ_WAIT_MS = 1_000
+
 
 class FeedStatus:
     """Follows the tail of market.feed_status with a reader of its own, outside the group and its commits."""
@@ -38,7 +41,7 @@ class FeedStatus:
         return age_ms, age_ms <= self._stale_ms
 
     async def _follow(self) -> None:
-        reader = await self._app.kernel.new_reader()
+        reader = await self._app.kernel.new_reader(wait_ms=READ_WAIT_MS)
         try:
             partitions = range(self._app.conf.topic_partitions)
             tps = [TopicPartition(FEED_STATUS.name, p) for p in partitions]

@@ -234,6 +234,11 @@ USES: tuple[Use, ...] = (
         "0870ec53dea75083995e3565c0f0a25a1c63ecceaeb238e92e2585e3623af5a9",
     ),
     Use(
+        "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node",
+        "overridden: a request for a part of the partitions waits shortly (app.fetching)",
+        "1dab2cf937d165d0eeacc8da8ed2b0ebd80b321bb6583757e01cdc1013d31635",
+    ),
+    Use(
         "aiokafka.consumer.fetcher:PartitionRecords.__init__",
         "the attributes that LeanPartitionRecords reads",
         "8ec1c2ae6ea1af875db73e6d01604f3edf269faf5806c67c02d1f91b456d3571",

@@ -13,6 +13,7 @@ from faust.types import TP
 
 from app.assembly import assemble
 from app.bus import aiokafka_options, bus_addresses
+from app.fetching import fetch_promptly
 from app.pauses import PromptTableManager, PromptWorker
 from app.settings import Settings, settings
 from app.transport import BatchSchema, Transport, read_lean
@@ -95,6 +96,7 @@ def build_app(chosen: Settings | None = None, *, transient: bool = False) -> App
         TableManager=PromptTableManager,
         Worker=PromptWorker,
     )
+    fetch_promptly()
     transport = Transport(app.conf.broker_consumer, app)
     app.transport = transport
     app.kernel = Kernel(app, conf, transient=transient)

@@ -53,11 +53,13 @@ _unpack = msgspec.msgpack.Decoder(_Value).decode
 
 
 def encode(state: BookState) -> bytes:
-    """MessagePack; about 7 bytes a level. Levels in price order, so that equal books are equal bytes."""
+    """MessagePack; about 7 bytes a level. Levels in the order in which the input made them, which `decode` keeps: the
+    same input gives the same bytes, however it is cut into checkpoints and restarts. Sorting them here took nine tenths
+    of the time."""
     return _pack(
         _Value(
             state.ticker, state.epoch, state.market_id, state.status, state.session_id, state.sid, state.seq,
-            dict(sorted(state.yes.items())), dict(sorted(state.no.items())),
+            state.yes, state.no,
             state.revision, state.published, state.ts_event_ms, state.ts_ingest_ms, state.removed_ms,
         )
     )  # fmt: skip

@@ -220,6 +220,8 @@ class Stage(Generic[S]):
             new = task.admit(topic, part)
             for name, sent in self.fold(task, topic, new).items() if new else ():
                 outputs.setdefault(name, []).extend(sent)
+        # Only the acknowledgement is kept until the checkpoint, not a second's worth of records with it.
+        event.value = message.value = None
         task.publish(outputs, event.ack)
         if task.overfull:
             await task.wait_checkpoint()

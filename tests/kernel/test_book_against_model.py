@@ -150,16 +150,15 @@ TestBookBesideModel = BookBesideModel.TestCase
     yes=st.dictionaries(st.integers(1, 4_999), st.integers(1, 10**9)),
     no=st.dictionaries(st.integers(1, 4_999), st.integers(1, 10**9)),
 )
-def test_state_survives_its_bytes_and_equal_books_are_equal_bytes(yes: dict[int, int], no: dict[int, int]) -> None:
-    """Decoding is the inverse of encoding; the order in which levels came does not show."""
+def test_state_survives_its_bytes_and_its_levels_keep_their_order(yes: dict[int, int], no: dict[int, int]) -> None:
+    """Decoding is the inverse of encoding to the byte: a restart between two changes leaves no trace in later bytes."""
     state = BookState("KX", 7)
     state.apply_snapshot("s", 1, 5, yes.items(), no.items())
-    other = BookState("KX", 7)
-    other.apply_snapshot("s", 1, 5, reversed(yes.items()), reversed(no.items()))
     raw = order_books.encode(state)
     again = order_books.decode(raw)
     assert again.top() == state.top()
-    assert order_books.encode(again) == raw == order_books.encode(other)
+    assert (list(again.yes.items()), list(again.no.items())) == (list(state.yes.items()), list(state.no.items()))
+    assert order_books.encode(again) == raw
 
 
 def test_delta_below_zero_names_side_price_and_seq() -> None:

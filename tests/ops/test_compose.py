@@ -138,7 +138,9 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
     """Each metric name of ours that is asked for is built somewhere in the code."""
     text = (ROOT / "deploy/grafana/dashboards/kalshi-streams.json").read_text()
     text += (ROOT / "deploy/prometheus/alerts.yml").read_text()
-    code = "".join(path.read_text() for folder in ("app", "agents", "producers") for path in (ROOT / folder).glob("*.py"))
+    code = "".join(
+        path.read_text() for folder in ("app", "agents", "producers") for path in (ROOT / folder).glob("*.py")
+    )
     asked = set(re.findall(r"\bkalshi_(?:streams|producer)_(\w+)", text))
 
     assert len(asked) > 8
