@@ -16,13 +16,14 @@ from typing import Any, Protocol
 
 from faust.types import TP
 
-from domain.errors import BadInput, Fatal
+from domain.errors import Fatal
 from schemas.codec import encode_record
-from schemas.dead_letters import dead_letter
+from schemas.dead_letters import refused_input
+from schemas.records import Cause
 from schemas.registry import DLQ
 from sinks.contract import DeadLetterNote, Sink, SinkUnavailable, SourceBatch, SourceRecord
 from tables.crashpoints import reach
-from tables.kernel import Kernel
+from tables.kernel import Kernel, refuse_commit_ahead
 from tables.partition_feed import PartitionFeed
 
 log = logging.getLogger(__name__)
@@ -196,31 +197,21 @@ class SinkStage:
 
     async def _align(self, feed: PartitionFeed, first: int) -> None:
         """The first batch must begin where the store ends, unless the log begins later (the sink records that)."""
-        feed.aligned = True
-        topic, partition = feed.tp.topic, feed.tp.partition
-        if first <= feed.next_offset or await self._kernel.log_start(topic, partition) > feed.next_offset:
+        feed.aligned, tp, end = True, feed.tp, feed.next_offset
+        if first <= end or await self._kernel.log_start(tp.topic, tp.partition) > end:
             return
-        if self._kernel.committed(topic, partition) > feed.next_offset:
-            await self._kernel.rewind(topic, partition, feed.next_offset)
-            raise Fatal(
-                f"{topic}-{partition}: the commit was ahead of {self.name}, which ends at {feed.next_offset}; "
-                f"the commit was set back, the next start replays from there"
-            )
+        await refuse_commit_ahead(self._kernel, f"store {self.name}", tp, {tp: end})
 
     async def _refuse_dropped(self, feed: PartitionFeed, rows: list[Any]) -> None:
         """Offsets that we did not get and the log has were lost on the way to us: die, and read them again. The sink
         would take them for lost by the log, and the commit would pass them."""
-        expected = min(feed.next_offset, rows[0].offset)
+        tp, kernel, expected = feed.tp, self._kernel, min(feed.next_offset, rows[0].offset)
         if rows[-1].offset - expected == len(rows) - 1:
             return
         for row in rows:
-            if row.offset != expected:
-                first = await self._kernel.first_record(feed.tp.topic, feed.tp.partition, expected)
-                if first < row.offset:
-                    raise Fatal(
-                        f"{feed.tp}: expected {first}, which the log has, was {row.offset}: read again from there"
-                    )
-            expected = row.offset + 1
+            at, expected, wanted = row.offset, row.offset + 1, expected
+            if at != wanted and (first := await kernel.first_record(tp.topic, tp.partition, wanted)) < at:
+                raise Fatal(f"{tp}: expected {first}, which the log has, was {at}: read again from there")
 
     async def _write(self, feed: PartitionFeed, rows: list[Any]) -> None:
         records = [SourceRecord(row.offset, row.key, row.value, row.timestamp or 0) for row in rows]
@@ -229,7 +220,8 @@ class SinkStage:
         reach("sink.before_write")
         notes = await self._retrying(feed, lambda: self.sink.write(batch))
         reach("sink.after_write")
-        await self._send_dead_letters(feed, notes)
+        if notes:
+            await self._send_dead_letters(feed, notes)
         now_s = time.monotonic()
         feed.next_offset = batch.next_offset
         feed.records_total += len(rows)
@@ -256,16 +248,13 @@ class SinkStage:
             return result
 
     async def _send_dead_letters(self, feed: PartitionFeed, notes: list[DeadLetterNote]) -> None:
-        if not notes:
-            return
         outbox = self._kernel.outbox(DLQ.name, feed.tp.partition)
         rows: list[tuple[bytes | None, bytes | None]] = []
         for note in notes:
-            wrong = BadInput(note.reason, note.detail)
-            row = _Row(note.record)
-            letter = dead_letter(f"sink_{self.name}", feed.tp.topic, feed.tp.partition, row, None, wrong)
-            letter.idempotency_key = f"{letter.idempotency_key}:{self.name}"
-            rows.append((note.record.key, encode_record(letter)))
+            record, cause = note.record, Cause(feed.tp.topic, feed.tp.partition, note.record.offset, 0)
+            name, ts_ms = f"{cause.topic}:{cause.partition}:{cause.offset}:{self.name}", max(record.timestamp_ms, 0)
+            letter = refused_input(f"sink_{self.name}", name, ts_ms, record.value or b"", None, note, cause=cause)
+            rows.append((record.key, encode_record(letter)))
         outbox.put(rows)
         await outbox.wait_acked(len(rows))
         self.dead_letters += len(notes)
@@ -308,10 +297,3 @@ class SinkStage:
         now = time.monotonic()
         waiting = [now - f.progress_s for f in self.feeds.values() if f.oldest is not None and f.unavailable is None]
         return max(waiting, default=0.0)
-
-
-class _Row:
-    """A SourceRecord in the shape that dead letters are made from."""
-
-    def __init__(self, record: SourceRecord) -> None:
-        self.offset, self.key, self.value, self.timestamp = record.offset, record.key, record.value, record.timestamp_ms

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,27 @@ class Kernel:
     async def rewind(self, topic: str, partition: int, offset: int) -> None:
         """Set the group's commit back."""
         await self.app.consumer._commit({TopicPartition(topic, partition): offset})
+
+
+async def refuse_commit_ahead(
+    kernel: Kernel, owner: str, at: tuple[str, int], ends: Mapping[tuple[str, int], int]
+) -> None:
+    """A commit beyond what its owner has skips records. `ends` says per (topic, partition) where the owner's own state
+    ends; when the commit of `at` is ahead of it, every commit that is ahead is set back.
+
+    Raises:
+        Fatal: it was ahead: what came meanwhile must not be taken, the next start reads from where the state ends.
+    """
+    topic, partition = at
+    if kernel.committed(topic, partition) <= ends[at]:
+        return
+    for (name, number), end in ends.items():
+        if kernel.committed(name, number) > end:
+            await kernel.rewind(name, number, end)
+    raise Fatal(
+        f"{topic}-{partition}: the commit was ahead of {owner}, which ends at {ends[at]}; "
+        "the commit was set back, the next start replays from there"
+    )
 
 
 async def _no_incarnations() -> dict[str, str]:

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from domain.errors import Fatal
 from tables.changelog import Restore, restore
 from tables.checkpointed import CheckpointedTable, PartitionTable
-from tables.kernel import Kernel
+from tables.kernel import Kernel, refuse_commit_ahead
 from tables.standby import Standby
 from tables.store import discard, open_store
 from tables.task import Outputs, Task, refuse_lost_log
@@ -235,26 +235,20 @@ class Stage(Generic[S]):
         log_start = await self.kernel.log_start(topic, task.partition)
         if log_start > expected:
             self._note_hole(task, topic, min(log_start, first))
-        elif topic not in task.aligned and self.kernel.committed(topic, task.partition) > expected:
-            await self._rewind_all()
-            raise Fatal(
-                f"{topic}-{task.partition}: the commit was ahead of table {self.table.name}, whose state ends at "
-                f"{expected}; the commit was set back, the next start replays from there"
-            )
-        elif (found := await self.kernel.first_record(topic, task.partition, expected)) < first:
+            task.aligned.add(topic)
+            return
+        if topic not in task.aligned:
+            # All commits of the stage: a new table beside old topics is behind in all of them, and must not cost a
+            # restart for each.
+            restored = [one for one in self.tasks.values() if one.restored]
+            ends = {(name, one.partition): one.next_offset(name) for one in restored for name in self.sources}
+            await refuse_commit_ahead(self.kernel, f"table {self.table.name}", (topic, task.partition), ends)
+        if (found := await self.kernel.first_record(topic, task.partition, expected)) < first:
             raise Fatal(
                 f"{topic}-{task.partition}: expected the record at {found} after {expected}, came {first}: some were "
                 f"lost on their way; nothing of this is committed, the next start replays them"
             )
         task.aligned.add(topic)
-
-    async def _rewind_all(self) -> None:
-        """Set every commit of this stage back to where its state ends: a new table beside old topics is behind in all
-        of them, and must not cost a restart for each."""
-        for task in list(self.tasks.values()):
-            for topic in self.sources if task.restored else ():
-                if self.kernel.committed(topic, task.partition) > task.next_offset(topic):
-                    await self.kernel.rewind(topic, task.partition, task.next_offset(topic))
 
     def _note_hole(self, task: Task[S], topic: str, end: int) -> None:
         start = task.next_offset(topic)

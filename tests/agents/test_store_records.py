@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from agents.store_records import Pace, SinkStage
 from app.health import lags, not_ready_reasons
 from app.metrics import registry_of
+from domain.errors import Fatal
 from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch
 from sinks.stats import SinkStats
 
@@ -34,7 +35,7 @@ class Shelf:
         """Nothing to connect."""
 
     async def assign(self, topic: str, partition: int) -> int | None:
-        return None
+        return self.end
 
     async def write(self, batch: SourceBatch) -> list[DeadLetterNote]:
         if self.away:
@@ -60,7 +61,16 @@ class World:
     def __init__(self) -> None:
         self.shelf = Shelf()
         self.acked: list[int] = []
-        kernel = SimpleNamespace(begin=lambda _: True, settings=SimpleNamespace(send_stall_s=10), fail=self._fail)
+        self.failures: list[BaseException] = []
+        self.commits = {WHERE: 0}
+        kernel = SimpleNamespace(
+            begin=lambda _: True,
+            settings=SimpleNamespace(send_stall_s=10),
+            fail=lambda _, error: self.failures.append(error),
+            committed=lambda topic, partition: self.commits[TP(topic, partition)],
+            log_start=self._log_start,
+            rewind=self._rewind,
+        )
         self.stage = SinkStage(self.shelf, kernel, Pace(1, 0, 100))  # type: ignore[arg-type]
         consumer = SimpleNamespace(
             assignment=lambda: {WHERE}, highwater=lambda _: 7, _committed_offset={}, hold_back=lambda _: None
@@ -69,8 +79,11 @@ class World:
         self.stage.assign({WHERE})
         self.feed = self.stage.feeds[WHERE]
 
-    def _fail(self, _who: str, error: BaseException) -> None:
-        raise error
+    async def _log_start(self, topic: str, partition: int) -> int:
+        return 0
+
+    async def _rewind(self, topic: str, partition: int, offset: int) -> None:
+        self.commits[TP(topic, partition)] = offset
 
     async def give(self, first: int, count: int, age_s: float) -> None:
         """A run of records that the broker appended `age_s` ago."""
@@ -177,4 +190,18 @@ async def test_offsets_that_the_log_has_and_the_stage_did_not_get_end_the_proces
 
     assert world.shelf.end == written
     assert len(failures) == (log_has < 6)
+    world.stage.revoke()
+
+
+async def test_a_commit_ahead_of_the_store_is_set_back_and_nothing_of_it_is_written() -> None:
+    """The store lost what it had (a restored backup): the next start reads the log from where it ends."""
+    world = World()
+    world.shelf.end, world.commits[WHERE] = 2, 5
+    await world.give(5, 3, age_s=1)
+    await world.until(lambda: world.failures)
+
+    assert isinstance(world.failures[0], Fatal)
+    assert "the commit was ahead of store shelf, which ends at 2; the commit was set back" in str(world.failures[0])
+    assert world.commits[WHERE] == 2
+    assert world.shelf.stats.rows == {}
     world.stage.revoke()
