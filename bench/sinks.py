@@ -115,14 +115,16 @@ def _copy_again(dsn: str, first: int) -> tuple[int, float]:
     from psycopg import sql
 
     find = """select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-              where c.relkind in ('r', 'p') and not c.relispartition
+              join pg_attribute a on a.attrelid = c.oid and a.attname = '_offset'
+              where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p'
               and n.nspname not in ('pg_catalog', 'information_schema')"""
     total, seconds = 0, 0.0
     with psycopg.connect(dsn, autocommit=True) as connection:
         for schema, name in connection.execute(find).fetchall():
             table = sql.Identifier(schema, name)
             timed = sql.SQL("(select * from {} where _offset >= {})").format(table, sql.Literal(first))
-            rows = _count(connection, table, timed)
+            counted = connection.execute(sql.SQL("select count(*) from {} as timed").format(timed)).fetchone()
+            rows = int(counted[0]) if counted else 0
             if rows < ROWS_THAT_MATTER:
                 continue
             twin = sql.Identifier(f"ceiling_{name}")
@@ -137,15 +139,6 @@ def _copy_again(dsn: str, first: int) -> tuple[int, float]:
             seconds += time.monotonic() - began
             total += rows
     return total, seconds
-
-
-def _count(connection: Any, table: Any, timed: Any) -> int:
-    from psycopg import sql
-
-    held = "select 1 from pg_attribute where attrelid = %s::regclass and attname = '_offset'"
-    if connection.execute(held, [table.as_string(connection)]).fetchone() is None:
-        return 0
-    return int(connection.execute(sql.SQL("select count(*) from {} as timed").format(timed)).fetchone()[0])
 
 
 async def clickhouse(folder: Path, updates: list[SourceRecord]) -> dict[str, Any]:
