@@ -1,7 +1,9 @@
 """execution.fills, account.position_reports -> table positions, execution.positions: our position, from fills alone.
 
 Opening, settlements, corrections and the venue's own word come beside the fills. What is held in the end does not
-depend on how the two inputs interleave; only the number of revisions on the way does.
+depend on how the two inputs interleave; what is published on the way does, and after a kill they are read in another
+order. So every record makes a revision: it is the number of records that the state includes, and the state with all of
+them has the highest, whatever was published before. For the same reason its records have no cause to be skipped by.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from domain.position_ledger import (
@@ -46,7 +49,7 @@ class PositionFold:
         self._intake = Intake(SOURCE, self.counts, FILLS, POSITION_REPORTS)
 
     def __call__(self, task: Task[MarketPosition], topic: str, rows: list[Any]) -> Outputs:
-        """Fold a run of records of one of the two inputs; the positions that changed, in order."""
+        """Fold a run of records of one of the two inputs; the positions after each, in order."""
         outputs: Outputs = {POSITIONS.name: []}
         for row, record in self._intake.records(task, topic, rows, outputs):
             self._fold(task, topic, row, record, outputs)
@@ -67,11 +70,10 @@ class PositionFold:
             step = self._report(position, record)
         before = position.state
         position.assign(step)
+        position.state = replace(position.state, revision=before.revision + 1)
         task.table.put(row.key, position)
         self._watch(before, position.state)
-        if step.changed:
-            cause = Cause(topic, task.partition, row.offset, 0)
-            outputs[POSITIONS.name].append((row.key, _encode(position, record, cause)))
+        outputs[POSITIONS.name].append((row.key, _encode(position, record)))
 
     def _fill(self, position: MarketPosition, record: Any) -> Step:
         change = change_of(record.payload)
@@ -148,7 +150,7 @@ def _correction(payload: a.PositionCorrectionPayload) -> Entry:
     )
 
 
-def _encode(position: MarketPosition, record: Record, cause: Cause) -> bytes:
+def _encode(position: MarketPosition, record: Record) -> bytes:
     ts_ms = record.ts_event if record.ts_event is not None else record.ts_ingest
     position.ts_event_ms = max(position.ts_event_ms, ts_ms)
     key, payload = position_record_parts(position.state)
@@ -158,7 +160,7 @@ def _encode(position: MarketPosition, record: Record, cause: Cause) -> bytes:
             ts_ingest=record.ts_ingest,
             source=SOURCE,
             idempotency_key=key,
-            cause=cause,
+            cause=None,
             payload=payload,
         )
     )
