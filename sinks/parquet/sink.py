@@ -119,13 +119,13 @@ class ParquetSink:
         """Take the batch into the open run. Once taken it is kept until durable, so a second call skips it.
 
         Raises:
-            SinkUnavailable: an earlier file could still not be written; nothing of this batch was taken.
+            SinkUnavailable: an earlier file could still not be written; all of this batch was taken, or nothing.
         """
         if (batch.topic, batch.partition) not in self._partitions:
             await self.assign(batch.topic, batch.partition)
         held = self._partitions[batch.topic, batch.partition]
         async with held.lock:
-            await self._retry_sealed(held)
+            await self._retry_finished(held)  # a file still being written is not waited for: this batch fills the next
             notes = await self._take(held, batch.records)
             if held.open is not None and self._is_full(held.open):
                 await self._seal(held)

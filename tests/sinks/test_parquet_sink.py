@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,34 @@ async def test_a_full_disk_costs_time_and_nothing_else(tmp_path: Path, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(run.os, "fsync", full)
         with pytest.raises(SinkUnavailable, match="No space left"):
-            await sink.write(batch(records[100:300]))
-            await sink.write(batch(records[300:400]))
+            for begin, end in ((100, 300), (300, 400), (400, 500)):  # at the latest where the next file is full
+                await sink.write(batch(records[begin:end]))
         with pytest.raises(SinkUnavailable, match="No space left"):
             await sink.flush()
         assert sink.durable_next_offset(TOPIC, PARTITION) == 0
         assert not list((tmp_path / TOPIC).rglob("*.parquet"))
+    await sink.write(batch(records[300:]))
+    await sink.stop()
+
+    assert_archive_equals(tmp_path, records)
+
+
+async def test_batches_are_taken_while_a_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run fills beside the file; only where it is full too, the file before is waited for."""
+    records = make_book_topic(9, 600)
+    sink = await opened(tmp_path, Rotation(200, 1 << 30, 3_600.0))
+    may_sync, sync = threading.Event(), os.fsync
+
+    def held_back(descriptor: int) -> None:
+        may_sync.wait(60)
+        sync(descriptor)
+
+    monkeypatch.setattr(run.os, "fsync", held_back)
+    await sink.write(batch(records[:200]))
+    await sink.write(batch(records[200:300]))
+    assert sink.durable_next_offset(TOPIC, PARTITION) == 0
+    assert not list((tmp_path / TOPIC).rglob("*.parquet"))
+    may_sync.set()
     await sink.write(batch(records[300:]))
     await sink.stop()
 
