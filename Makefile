@@ -22,13 +22,13 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP) ## start everything with a simulated feed: books move, Ctrl-C stops
 	@$(BIN)/kalshi-streams up $(ARGS)
 
-test: $(STAMP) ## all tests, real engines included (under ten minutes)
+test: $(STAMP) ## all tests but the slow ones, real engines included (some ten minutes on an idle machine)
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-check: $(STAMP) ## format, lint, types, layers, unit tests (under a minute)
+check: $(STAMP) ## format, lint, types, layers, unit tests (50 s of processor time)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/codespell && $(BIN)/mypy && $(BIN)/python -m pytest -q -m "not engines and not long and not slow" tests
 
-bench: $(STAMP) ## the book job side by side with the peers, latency, restore, growth (about 20 minutes)
+bench: $(STAMP) ## the book job side by side with the peers, latency, restore, growth, market producer
 	@$(BIN)/python -m bench
 
 bench-sinks: $(STAMP) ## rows/s of each sink beside the bare ceiling of its store

@@ -1,9 +1,9 @@
 """Faust's consumer on the worker's own event loop, instead of in a thread with a loop of its own.
 
-Each fetch passed through the two loops four times, and each time waited for the interpreter lock: two thirds of the
-time from the broker to the fold, and up to five times the work's own time at the slowest hundredth. What the thread
-was for, heartbeats while a synchronous agent blocks the loop, `Kernel.refuse_after_stall` answers by ending the
-process: such a worker must not go on.
+Each fetch passed through the two loops four times, and each time waited for the interpreter lock: nearly half of the
+time from the broker to the fold (docs/decisions/0014-one-event-loop.md). What the thread was for, heartbeats while a
+synchronous agent blocks the loop, `Kernel.refuse_after_stall` answers by ending the process: such a worker must not go
+on.
 """
 
 import asyncio

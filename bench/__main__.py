@@ -1,4 +1,5 @@
-"""`python -m bench [book|latency|restore|growth|producer|sinks|persist|fills|soak]..`; without a name: all of issue 4.
+"""`python -m bench [book|latency|restore|growth|producer|sinks|persist|fills|soak]..`; without a name:
+book, latency, restore, growth, producer.
 
 Environment: BENCH_RUNS (1; 3 for medians), BENCH_RECORDS (2,000,000), SOAK_S (1,800).
 """
