@@ -1,8 +1,8 @@
 """One market's order book: YES bids and NO bids, and the rules of which message may change it.
 
-The venue sends bids only (kalshi-facts section 2): a YES ask at 1 - p is a NO bid at p. Both ladders are price -> size
+The venue sends bids only: a YES ask at 1 - p is a NO bid at p. Both ladders are price -> size
 in integer units; the best price of each side is kept incrementally. A book takes one producer session at a time and
-deltas only from the (session, sid) of its last snapshot (design section 5, Sessions).
+deltas only from the (session, sid) of its last snapshot.
 """
 
 from collections.abc import Iterable

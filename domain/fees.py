@@ -1,4 +1,4 @@
-"""The venue's fees in exact integers (kalshi-facts 3.5). Floats are a cent too high in 373 of 99,000 common cases.
+"""The venue's fees in exact integers. Floats are a cent too high in 373 of 99,000 common cases.
 
 Two rules exist side by side. The published schedule rounds a whole order up to the next cent (`schedule_fee_e6`). What
 is charged per fill since 2026 rounds the trade fee up to a fine step, then floors the balance, and collects the floor's

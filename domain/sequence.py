@@ -1,7 +1,7 @@
 """Is a frame the next one of its subscription? A pure detector per sid.
 
 The venue numbers frames per subscription (`sid`), one counter shared by every market in it and by the `ok` and
-`unsubscribed` acknowledgements (kalshi-facts section 1.7). The first frame seen sets the counter: its `seq` need not
+`unsubscribed` acknowledgements. The first frame seen sets the counter: its `seq` need not
 be 1. (sid, seq) restarts with each connection, so a detector lives as long as one connection.
 """
 

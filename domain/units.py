@@ -1,7 +1,7 @@
 """Exact integers for prices, counts and money, and their text forms. No float ever enters or leaves.
 
 Price `*_e4` is 1/10,000 dollar (1..9999 for a contract), contract count `*_e2` is 1/100 contract, money `*_e6` is
-1/1,000,000 dollar. All three wire vintages of the venue fit (kalshi-facts section 1.6).
+1/1,000,000 dollar. All three wire vintages of the venue fit.
 """
 
 import re

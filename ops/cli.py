@@ -1,4 +1,4 @@
-"""`kalshi-streams`: the commands of design section 3. Each imports what it needs when it runs, so that help is quick.
+"""`kalshi-streams`: the commands. Each imports what it needs when it runs, so that help is quick.
 
 A user mistake is one line on stderr and exit code 2, any other failure of ours that was foreseen one line and 1.
 """

@@ -25,7 +25,7 @@ FOLDERS = ("kafka", "postgres", "clickhouse", "parquet", "faust", "raw", "logs",
 
 
 class DataDir:
-    """The layout of design section 3, and the lock on it."""
+    """The layout of the data directory, and the lock on it."""
 
     def __init__(self, root: Path) -> None:
         """`root` need not exist yet; `prepare` makes it."""

@@ -1,6 +1,6 @@
 """Values of the domain to payloads of the execution topics. Pure; the agent adds the envelope and the cause.
 
-Keys: a fill is its market and id, what has a `revision` ends in it, zero-padded (design section 5).
+Keys: a fill is its market and id, what has a `revision` ends in it, zero-padded.
 """
 
 from msgspec import structs

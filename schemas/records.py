@@ -160,7 +160,7 @@ BookStatus = Literal["live", "stale", "empty"]
 class QuoteUpdatePayload(Payload):
     """Best price and size on each side after the change that caused it; null where there is none.
 
-    Asks are derived: yes_ba = 10000 - best NO bid, with that NO level's size; no_ba likewise (design section 5).
+    Asks are derived: yes_ba = 10000 - best NO bid, with that NO level's size; no_ba likewise.
     `revision` counts 1, 2, 3, .. per market for the life of the data.
     """
 

@@ -2,7 +2,7 @@
 
 One batch is a run of records of one topic partition in offset order. `write` returns only when every record of the
 batch is durable in the store, exactly once, whatever died before; the agent acknowledges after it returns. The store
-itself is the truth about what it holds (design rule 4): Kafka's commit is a hint.
+itself is the truth about what it holds: Kafka's commit is a hint.
 """
 
 from dataclasses import dataclass

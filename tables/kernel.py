@@ -27,7 +27,7 @@ from tables.store import StoreOptions
 
 log = logging.getLogger(__name__)
 
-#: Largest record and request, as the topics allow (design section 5).
+#: Largest record and request, as the topics allow.
 REQUEST_MAX_BYTES = 8 << 20
 #: One produce batch; larger ones help compression little and latency not at all.
 BATCH_MAX_BYTES = 1 << 20

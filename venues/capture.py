@@ -1,4 +1,4 @@
-"""Capture files: raw WebSocket frames with their receive time, one per line (design section 3).
+"""Capture files: raw WebSocket frames with their receive time, one per line.
 
 Read by the simulator and by tests, written by `producers.recorder`. NDJSON, plain, `.gz` or `.zst`. Line forms:
 

@@ -1,1 +1,1 @@
-"""HTTP views of the worker (design section 4)."""
+"""HTTP views of the worker."""

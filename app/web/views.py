@@ -1,4 +1,4 @@
-"""The HTTP contract (design section 4): health, readiness, metrics, lag, books and best bid/offer.
+"""The HTTP contract: health, readiness, metrics, lag, books and best bid/offer.
 
 Answers come from live state and say at which offset it stands. A book that another worker owns is asked for there.
 """

@@ -19,7 +19,7 @@ PORT_TRIES = 4  # a port is lost in the second between our look and the broker's
 START_S_MAX = 90.0  # 3 s are normal; a loaded 2-core machine with a large log to check takes much longer
 STOP_S_MAX = 30.0  # a controlled shutdown takes 1 to 2 s; after this it is killed, and the next start checks the log
 LOG_READ_MAX = 4 << 20  # bytes of one start; a broker writes some kB until it listens
-MESSAGE_BYTES_MAX = 8 << 20  # a 4 MB frame of garbage fits its dead letter, base64 included (design section 5)
+MESSAGE_BYTES_MAX = 8 << 20  # a 4 MB frame of garbage fits its dead letter, base64 included
 
 _SETTINGS = {
     "process.roles": "broker,controller",

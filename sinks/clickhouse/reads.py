@@ -1,6 +1,6 @@
 """Reads of the hot store, right without merges: for the market maker, the checks, and whoever asks for a best price.
 
-Sides are bids only (design section 8): a YES ask is 10000 - best NO bid with that NO level's size. Works with any
+Sides are bids only: a YES ask is 10000 - best NO bid with that NO level's size. Works with any
 clickhouse-connect client: a server's, chDB's, or one of the read-only interface.
 """
 

@@ -99,7 +99,7 @@ class Destination:
 def event_time_ms(record: r.Record) -> int:
     """The time that picks the partition and orders projections.
 
-    A derived record always has one (design section 5); null is filled from ts_ingest only there, where that is a
+    A derived record always has one; null is filled from ts_ingest only there, where that is a
     function of the cause and so of the key.
 
     Raises:

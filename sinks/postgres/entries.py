@@ -125,7 +125,7 @@ def _check_cause(cause: Cause | None) -> None:
 
 def plan(entries: Sequence[Entry], held: CauseHigh) -> Plan:
     """Leave out what a derived topic repeats after a kill: anything not above the highest (offset, n) of its cause
-    partition (design rule 3)."""
+    partition."""
     result = Plan({}, [], dict(held), 0)
     high, rows = result.cause_high, result.rows
     names: dict[tuple[str, int], str] = {}

@@ -20,7 +20,7 @@ from venues.kalshi.account_records import REST_SOURCE, dead_letter, fill_report
 
 RECORDED = Path(__file__).parents[2].parent / "shared" / "data" / "kalshi_rest"
 
-# Own samples with the field names of each vintage (kalshi-facts 1.8, 3.2).
+# Own samples with the field names of each vintage.
 REST_JAN_2026 = {
     "action": "buy", "count": 32, "created_time": "2026-01-10T16:11:11.109554Z", "fill_id": "f-1", "is_taker": True,
     "market_ticker": "KX-A", "no_price": 40, "no_price_fixed": "0.4000", "order_id": "o-1", "price": 0.6, "side": "yes",

@@ -84,7 +84,7 @@ def test_no_book_is_ever_negative_crossed_or_off_the_price_grid(seed: int) -> No
 
 
 def test_each_trade_is_followed_by_its_reduction_of_the_makers_level() -> None:
-    """Taker YES takes the NO level at the NO price, by exactly the count (kalshi-facts 1.8)."""
+    """Taker YES takes the NO level at the NO price, by exactly the count."""
     _, frames = generated(SimConfig(rate=200, seed=2, start_ms=NEAR_HOUR_MS - 600_000), 4_000)
     trades = 0
     for (kind, msg), (next_kind, delta) in pairwise(frames):

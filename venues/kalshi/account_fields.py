@@ -1,4 +1,4 @@
-"""Single values of the venue's account answers to exact integers, in every spelling (kalshi-facts 1.8, 3.2).
+"""Single values of the venue's account answers to exact integers, in every spelling.
 
 Floats occur in old answers only (`price`); their shortest decimal text is read, never their binary value.
 """

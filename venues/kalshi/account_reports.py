@@ -1,6 +1,6 @@
 """Orders, positions and settlements as the venue reports them, to canonical reports. Pure; see `account` for fills.
 
-Integer money is cents in REST answers and centi-cents (1/10,000 dollar) in WebSocket messages (kalshi-facts 1.8, 3.2).
+Integer money is cents in REST answers and centi-cents (1/10,000 dollar) in WebSocket messages.
 """
 
 from typing import Literal, cast

@@ -1,7 +1,7 @@
 """GET on /portfolio: any JSON answer, within a share of the tier's token budget, retried with full jitter.
 
 Apart from `rest.KalshiRest` in two things: an answer of any shape is handed on (the normalization judges it), and what
-is spent are the venue's tokens, so that a 429 storm never makes us ask more (kalshi-facts 3.1).
+is spent are the venue's tokens, so that a 429 storm never makes us ask more.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""RSA-PSS request signing, as the venue wants it (kalshi-facts section 1.2).
+"""RSA-PSS request signing, as the venue wants it.
 
 Signed bytes: timestamp in ms + METHOD + path without query; PSS with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
 Key material and signatures never stand in an error or a log line.

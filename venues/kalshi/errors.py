@@ -1,4 +1,4 @@
-"""The venue's WebSocket error codes (kalshi-facts section 1.5) and what our client does on each.
+"""The venue's WebSocket error codes and what our client does on each.
 
 The two terminal ones end the subscription they name without any further frame: its books are stale from that moment.
 """

@@ -1,6 +1,6 @@
 """WebSocket frames of the venue, bytes to meaning: the fast path for today's vintage, and the front of the slow one.
 
-Almost every frame is of vintage (c) (kalshi-facts section 1.6) and is read by one strict msgspec pass. Whatever that
+Almost every frame is of vintage (c) and is read by one strict msgspec pass. Whatever that
 pass refuses, for any reason, goes to `vintages`, which knows every vintage and says precisely what is wrong.
 """
 

@@ -1,4 +1,4 @@
-"""The venue's REST interface: signed, paced, retried, paged (kalshi-facts section 3). Generic over paths.
+"""The venue's REST interface: signed, paced, retried, paged. Generic over paths.
 
 Numbers come as text where the venue sends text; nothing here turns one into a float.
 """

@@ -1,4 +1,4 @@
-"""The venue's frames to records of our topics (design section 5). Pure: the session and the clock are arguments.
+"""The venue's frames to records of our topics. Pure: the session and the clock are arguments.
 
 Keys: what the venue numbers is identified by (session, sid, seq), a trade by its id, so that the same trade seen by
 two sessions is one key. `ts_event` is the venue's time, null where it gives none (snapshots).

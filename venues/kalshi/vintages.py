@@ -1,4 +1,4 @@
-"""Every wire vintage of the venue's frames, any mix in one message (kalshi-facts sections 1.5 to 1.8).
+"""Every wire vintage of the venue's frames, any mix in one message.
 
 The spellings of one value, newest first: `*_dollars_fp` (text price, text count), `*_dollars` (text price, integer
 count), bare integers (whole cents, whole contracts). The newest that is present and not null wins: older ones are

@@ -1,4 +1,4 @@
-"""An account with a scripted trader: orders rest, fill against the simulated book, cancel, settle (kalshi-facts 3).
+"""An account with a scripted trader: orders rest, fill against the simulated book, cancel, settle.
 
 The trader is small: it takes the book's prices and leaves the book alone. GET /admin/account is the truth that every
 store of ours must reach; POST /admin/account/faults makes the answers and frames wrong.

@@ -1,4 +1,4 @@
-"""The account's answers and frames in the venue's words: the January 2026 vintage and today's (kalshi-facts 1.8, 3.2).
+"""The account's answers and frames in the venue's words: the January 2026 vintage and today's.
 
 An old form is used only where it holds the numbers exactly (whole cents, whole contracts), else the new one.
 """

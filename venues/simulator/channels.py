@@ -33,7 +33,7 @@ class Channel:
     on_subscribe: "Callable[[Subscription, Iterable[str]], None] | None" = None
 
 
-# Accepted and never heard from, unless an extension replaces them (kalshi-facts 1.4, 1.7).
+# Accepted and never heard from, unless an extension replaces them.
 SILENT = (
     Channel("fill", sequenced=False),
     Channel("market_positions", sequenced=False),

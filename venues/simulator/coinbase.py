@@ -1,4 +1,4 @@
-"""Coinbase Exchange's feed on /coinbase: ticker, matches and heartbeat of BTC-USD (kalshi-facts section 4)."""
+"""Coinbase Exchange's feed on /coinbase: ticker, matches and heartbeat of BTC-USD."""
 
 import asyncio
 import json

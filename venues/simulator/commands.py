@@ -1,4 +1,4 @@
-"""The client's commands and the venue's answers (kalshi-facts 1.4 and 1.5)."""
+"""The client's commands and the venue's answers."""
 
 import json
 from collections.abc import Iterable
@@ -107,7 +107,7 @@ def _subscribe(hub: Hub, session: Session, request_id: int | None, params: dict[
         sub = session.subscribe(channel, tickers)
         _reply(session, request_id, {"type": "subscribed", "msg": {"channel": name, "sid": sub.sid}})
         hub.route(sub, tickers)
-        # A ticker's present state comes only on request, a book's always (kalshi-facts 1.4).
+        # A ticker's present state comes only on request, a book's always.
         if channel.on_subscribe is not None and (name != TICKER or params.get("send_initial_snapshot")):
             channel.on_subscribe(sub, known if known else list(hub.markets))
     for ticker in wanted or ():

@@ -1,4 +1,4 @@
-"""Who may come in: the venue's request signature (kalshi-facts 1.2).
+"""Who may come in: the venue's request signature.
 
 Signed are timestamp + METHOD + path without the query; RSA-PSS, SHA-256, salt of 32 bytes.
 """

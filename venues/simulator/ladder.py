@@ -23,7 +23,7 @@ FRACTIONAL_SHARE = 0.2
 
 @cache
 def grid(structure: str) -> tuple[int, ...]:
-    """Allowed prices in 1/10,000 dollar, ascending (kalshi-facts 2.4)."""
+    """Allowed prices in 1/10,000 dollar, ascending."""
     if structure == "linear_cent":
         return tuple(range(100, DOLLAR_E4, 100))
     return (*range(10, 1_000, 10), *range(1_000, 9_000, 100), *range(9_000, DOLLAR_E4, 10))

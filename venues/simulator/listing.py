@@ -20,7 +20,7 @@ SERIES = {
 
 
 class Listing:
-    """Drives the generator's markets through their lives (kalshi-facts 3.4)."""
+    """Drives the generator's markets through their lives."""
 
     def __init__(self, generator: "Generator", config: SimConfig) -> None:
         self._venue = generator

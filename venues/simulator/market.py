@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from venues.simulator.session import Subscription
 
 Status = Literal["initialized", "active", "inactive", "closed", "determined", "finalized"]
-# The query's words differ from the object's (kalshi-facts 3.4).
+# The query's words differ from the object's.
 STATUS_FILTER: dict[str, tuple[Status, ...]] = {
     "unopened": ("initialized",),
     "open": ("active",),

@@ -1,4 +1,4 @@
-"""The REST endpoints that a market producer needs, under /trade-api/v2 (kalshi-facts section 3)."""
+"""The REST endpoints that a market producer needs, under /trade-api/v2."""
 
 import base64
 import binascii

@@ -1,7 +1,7 @@
 """One client connection: its subscriptions, its sequence numbers, and its way to the socket.
 
 `sid` counts from 1 per connection, one per (subscription, channel); `seq` is one counter per sid, shared by all of its
-markets (kalshi-facts 1.7). Frames are collected and leave in one write per flush.
+markets. Frames are collected and leave in one write per flush.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ class Session:
         self.hub.detach(self)
 
     async def ping_forever(self, interval_s: float) -> None:
-        """The venue's keep-alive: a Ping with body `heartbeat` (kalshi-facts 1.3)."""
+        """The venue's keep-alive: a Ping with body `heartbeat`."""
         while not self.closed:
             await asyncio.sleep(interval_s)
             if not self.hub.faults.silent() and not self.transport.is_closing():

@@ -11,7 +11,7 @@ START_DOLLARS = 95_000.0
 SIGMA_YEAR = 0.6
 YEAR_MS = 365 * 86_400_000
 STEP_MS = 100
-MEAN_S = 60  # both series settle on the mean of the last 60 one-second prints (kalshi-facts 3.6)
+MEAN_S = 60  # both series settle on the mean of the last 60 one-second prints
 
 
 class SpotWalk:

@@ -1,4 +1,4 @@
-"""When the BTC markets open and close, and what they are called (kalshi-facts 3.6): US/Eastern time of the close."""
+"""When the BTC markets open and close, and what they are called: US/Eastern time of the close."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo

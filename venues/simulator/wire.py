@@ -1,4 +1,4 @@
-"""The texts of the venue's frames, in its three wire vintages (kalshi-facts 1.6 and 1.8), and WebSocket framing.
+"""The texts of the venue's frames, in its three wire vintages, and WebSocket framing.
 
 Vintage a has integer cents and counts, b everything twice, c only decimal texts. `mixed` takes turns. A message whose
 numbers vintage a cannot hold exactly (sub-cent price, fractional count) goes out as b, whose `*_fp` fields can.
