@@ -43,7 +43,7 @@ CHECKPOINT_STEPS = (
 )
 DEADLINE_S = 120.0
 #: For workers whose end another one must notice. The others have longer: a loop that stands still for half of its
-#: session ends its worker, and a busy machine may well stop one for three seconds.
+#: session ends its worker, and on a busy disk it stood still for five while twenty stores were opened.
 SHORT_SESSION = {"SESSION_TIMEOUT_S": "6"}
 #: Records in one step of `World.load`: the worker is never idle and the whole stays quick to judge.
 LOAD_RECORDS = 50
@@ -216,7 +216,7 @@ class WorkerProcess:
         self.log = world.folder / f"worker-{instance}.log"
         environment = os.environ | {
             "BUS_URL": world.kafka.bus_url, "DATA_DIR": str(world.folder), "WORKER_ROLE": "kalshi-streams-state",
-            "WORKER_INSTANCE": instance, "WEB_PORT": str(self.port), "CHECKPOINT_MS": "20", "SESSION_TIMEOUT_S": "10",
+            "WORKER_INSTANCE": instance, "WEB_PORT": str(self.port), "CHECKPOINT_MS": "20", "SESSION_TIMEOUT_S": "20",
         } | env  # fmt: skip
         environment.pop("KALSHI_STREAMS_CRASH_AT", None)
         if crash_at:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.engines
 def test_second_worker_joins_and_leaves_under_load(world: World) -> None:
     """Twice: once it leaves cleanly, once it is killed; the first one takes over where it stood."""
     feed = BookInput(40, seed=11, faults=True)
-    first = world.start()
+    first = world.start(SESSION_TIMEOUT_S="10")  # a fifth of it is how late it hears of a rebalance
     with world.load(feed):
         first.wait_progress()
         for leave in ("stop", "kill"):
@@ -43,7 +43,7 @@ def test_zombie_that_wakes_after_its_session_ends_itself_and_changes_nothing(wor
     with world.load(feed):
         zombie.wait_progress()
         os.kill(zombie.process.pid, signal.SIGSTOP)
-        owner = world.start(instance="1")
+        owner = world.start(instance="1", SESSION_TIMEOUT_S="10")  # it outlives its end by this, in later tests' way
         owner.wait_owning(PARTITIONS)
         owner.wait_progress()
         os.kill(zombie.process.pid, signal.SIGCONT)
