@@ -5,8 +5,9 @@ RECORDS / KEYS times, as dirty keys do at each checkpoint. Any table restores th
 """
 
 import sys
+from itertools import cycle, islice
 
-from bench.input import FLUSH_S_MAX, SESSION, Feed
+from bench.input import SESSION, Feed, produce
 from tables.changelog import header
 from tables.order_books import BookState, encode
 
@@ -29,24 +30,9 @@ def values(keys: int) -> list[tuple[str, bytes]]:
 
 def main() -> None:
     """See the module's docstring."""
-    from confluent_kafka import Producer
-
     broker, topic, records, keys = sys.argv[1:5]
-    settings = {"compression.type": "lz4", "partitioner": "murmur2_random", "linger.ms": 20, "batch.size": 262_144}
-    producer = Producer({"bootstrap.servers": broker, "queue.buffering.max.messages": 500_000, **settings})
     rows = values(int(keys))
-    for number in range(int(records)):
-        ticker, value = rows[number % len(rows)]
-        while True:
-            try:
-                producer.produce(topic, value, key=ticker)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        if number % 2_000 == 0:
-            producer.poll(0)
-    if producer.flush(FLUSH_S_MAX):
-        sys.exit("the broker did not take all of the changelog")
+    produce(broker, topic, islice(cycle(rows), int(records)))
     print(len(rows[0][1]))
 
 

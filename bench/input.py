@@ -14,7 +14,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -196,8 +196,8 @@ def _delta(market: Market, seq: int, ts_ms: int) -> BookDelta:
     )
 
 
-def produce(broker: str, topic: str, feed: Feed) -> None:
-    """Send all of it, partitioned by murmur2 as the Java client, Faust and our producer do, and wait for the acks."""
+def produce(broker: str, topic: str, rows: Iterable[tuple[str, bytes]]) -> None:
+    """Send all (key, value), partitioned by murmur2 as Java, Faust and our producer do, and wait for the acks."""
     from confluent_kafka import Producer
 
     producer = Producer(
@@ -211,7 +211,7 @@ def produce(broker: str, topic: str, feed: Feed) -> None:
             "enable.idempotence": True,
         }
     )
-    for number, (ticker, body) in enumerate(feed):
+    for number, (ticker, body) in enumerate(rows):
         while True:
             try:
                 producer.produce(topic, body, key=ticker)
@@ -221,7 +221,7 @@ def produce(broker: str, topic: str, feed: Feed) -> None:
         if number % 2_000 == 0:
             producer.poll(0)
     if producer.flush(FLUSH_S_MAX):
-        sys.exit("the broker did not take all of the input")
+        sys.exit("the broker did not take all of it")
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import logging
 import secrets
-import signal
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -26,7 +25,7 @@ from producers.account_mark import load_mark
 from producers.account_poll import AccountPoller
 from producers.account_reporter import AccountReporter
 from producers.account_stream import AccountStream
-from producers.market import venue_signer, websocket_url
+from producers.market import stop_on_signals, venue_signer, websocket_url
 from producers.publisher import Publisher
 from producers.sole_producer import FeedLock
 from producers.status_server import StatusServer
@@ -51,13 +50,10 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     """
     signer = venue_signer(settings)
     bus = aiokafka_options(settings)
-    stop = stop or _stop_on_signals()
+    stop = stop or stop_on_signals()
     session_id = secrets.token_hex(6)
-    lock = FeedLock(settings.data_dir / "run" / "producer-account.lock", session_id)
-    try:
-        lock.acquire()
-    except UserMistake as taken:
-        raise UserMistake(str(taken).replace("producer market", "producer account")) from None
+    lock = FeedLock(settings.data_dir, "account", session_id)
+    lock.acquire()
     try:
         await _AccountProducer(settings, bus, signer, session_id, stop).run()
     finally:
@@ -215,11 +211,3 @@ class _AccountProducer(Collector):
         gauges = {"connected": float(self._stream.connected), "polls": float(self._poller.polls)}
         for name, number in {**self._publisher.gauges(), **gauges}.items():
             yield GaugeMetricFamily(f"kalshi_account_{name}", name.replace("_", " "), value=number)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop

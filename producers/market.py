@@ -49,7 +49,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     bus = aiokafka_options(settings)
     stop = stop or stop_on_signals()
     instance = secrets.token_hex(6)
-    lock = FeedLock(settings.data_dir / "run" / "producer-market.lock", instance)
+    lock = FeedLock(settings.data_dir, "market", instance)
     lock.acquire()
     try:
         await _MarketProducer(settings, bus, signer, instance, stop).run(lock.predecessor)

@@ -39,11 +39,12 @@ def instance_of(session_id: str) -> str:
 
 
 class FeedLock:
-    """The lock of this data directory. `predecessor` is the instance that held it before, if any."""
+    """The lock of this data directory for one `producer`. `predecessor` is the instance that held it before, if any."""
 
-    def __init__(self, path: Path, instance: str) -> None:
+    def __init__(self, data_dir: Path, producer: str, instance: str) -> None:
         self.predecessor: str | None = None
-        self._path = path
+        self._path = data_dir / "run" / f"producer-{producer}.lock"
+        self._producer = producer
         self._instance = instance
         self._file: IO[str] | None = None
 
@@ -58,7 +59,7 @@ class FeedLock:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             handle.close()
-            raise UserMistake(f"another producer market runs on this data directory ({self._path})") from None
+            raise UserMistake(f"another producer {self._producer} runs on this data directory ({self._path})") from None
         handle.seek(0)
         with suppress(ValueError, AttributeError):
             self.predecessor = json.loads(handle.read() or "{}").get("instance")

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import aiohttp
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from venues.kalshi.auth import RequestSigner
-from venues.kalshi.rest import RestRefused, RestUnavailable
+from venues.kalshi.rest import RestRefused, RestUnavailable, full_jitter_or_retry_after, retry_after_s
 
 Tier = Literal["basic", "advanced", "premier", "paragon", "prime"]
 #: Tokens a second (reads, writes) of each tier, mid-2026.
@@ -30,7 +30,6 @@ REQUEST_TOKENS = 10  # the default cost; single-order reads are cheaper, which w
 BUDGET_SHARE = 0.5  # of the tier's reads: producer market reads with the same key
 IN_FLIGHT_MAX = 2
 TRIES_MAX = 6
-WAIT_S_MAX = 20.0
 REQUEST_TIMEOUT_S = 15.0
 BODY_BYTES_MAX = 8 << 20  # a page of a thousand fills is 0.5 MB
 
@@ -88,7 +87,7 @@ class AccountRest:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(RestUnavailable),
             stop=stop_after_attempt(self._tries_max),
-            wait=_full_jitter_or_retry_after,
+            wait=full_jitter_or_retry_after,
             reraise=True,
         )
         async for attempt in retrying:
@@ -122,7 +121,7 @@ class AccountRest:
             self.counts[f"status_{'429' if answer.status == 429 else '5xx'}"] += 1
             if answer.status == 429:
                 self.budget.empty()
-            raise RestUnavailable(f"{path}: {answer.status}", _seconds(answer.headers.get("Retry-After")))
+            raise RestUnavailable(f"{path}: {answer.status}", retry_after_s(answer.headers.get("Retry-After")))
         if answer.status != 200:
             raise RestRefused(answer.status, path, (await answer.text(errors="replace"))[:200])
         body = await answer.content.read(BODY_BYTES_MAX + 1)
@@ -134,17 +133,3 @@ class AccountRest:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return body[:200].decode(errors="replace")
-
-
-def _seconds(text: str | None) -> float | None:
-    """Retry-After as seconds; its date form is rare and not honoured."""
-    return float(text) if text is not None and text.isascii() and text.isdigit() else None
-
-
-_full_jitter = wait_random_exponential(multiplier=0.5, max=WAIT_S_MAX)
-
-
-def _full_jitter_or_retry_after(state: RetryCallState) -> float:
-    wrong = state.outcome.exception() if state.outcome else None
-    asked_s = wrong.retry_after_s if isinstance(wrong, RestUnavailable) else None
-    return min(WAIT_S_MAX, asked_s) if asked_s is not None else _full_jitter(state)

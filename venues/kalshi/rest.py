@@ -136,7 +136,7 @@ class KalshiRest:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(RestUnavailable),
             stop=stop_after_attempt(self._tries_max if repeat else 1),
-            wait=_full_jitter_or_retry_after,
+            wait=full_jitter_or_retry_after,
             reraise=True,
         )
         async for attempt in retrying:
@@ -190,7 +190,7 @@ async def _read(answer: aiohttp.ClientResponse, path: str) -> dict[str, Any]:
     if answer.content_length is not None and answer.content_length > BODY_BYTES_MAX:
         raise RestRefused(answer.status, path, f"body of {answer.content_length} bytes")
     if answer.status == 429 or answer.status >= 500:
-        raise RestUnavailable(f"{path}: {answer.status}", _seconds(answer.headers.get("Retry-After")))
+        raise RestUnavailable(f"{path}: {answer.status}", retry_after_s(answer.headers.get("Retry-After")))
     if answer.status >= 400:
         raise RestRefused(answer.status, path, await answer.text(errors="replace"))
     if answer.status == 204:
@@ -204,15 +204,16 @@ async def _read(answer: aiohttp.ClientResponse, path: str) -> dict[str, Any]:
     return value
 
 
-def _seconds(text: str | None) -> float | None:
-    """Retry-After as seconds; its date form is rare and not honoured."""
+def retry_after_s(text: str | None) -> float | None:
+    """Retry-After in seconds; its date form is rare and not honoured."""
     return float(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
 _full_jitter = wait_random_exponential(multiplier=0.5, max=WAIT_S_MAX)
 
 
-def _full_jitter_or_retry_after(state: RetryCallState) -> float:
+def full_jitter_or_retry_after(state: RetryCallState) -> float:
+    """How long to wait before the next try: what the venue asked for, else full jitter; WAIT_S_MAX at most."""
     wrong = state.outcome.exception() if state.outcome else None
     asked_s = wrong.retry_after_s if isinstance(wrong, RestUnavailable) else None
     return min(WAIT_S_MAX, asked_s) if asked_s is not None else _full_jitter(state)
