@@ -1,4 +1,4 @@
-"""/healthz, /readyz, /metrics and /status of a producer, on 127.0.0.1."""
+"""/healthz, /readyz, /metrics and /status of a producer, on WEB_BIND and PRODUCER_PORT."""
 
 from collections.abc import Callable
 from typing import Any
