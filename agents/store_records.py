@@ -164,8 +164,8 @@ class SinkStage:
                 await self._align(feed, rows[0].offset)
             await self._refuse_dropped(feed, rows)
             await self._write(feed, rows)
-            feed.written.extend(feed.writing)
-            feed.writing = []
+            del rows
+            feed.keep_written()
             self._acknowledge(feed)
             if self._hurry:
                 await self._flush()

@@ -40,6 +40,14 @@ class PartitionFeed:
                 return events[0].value[0]
         return None
 
+    def keep_written(self) -> None:
+        """What was being written waits to be durable. It keeps its first record, whose age is the lag: the sink has the
+        others and bounds them, and a Parquet file's worth would stand in memory twice."""
+        for event in self.writing:
+            event.value = event.message.value = event.value[:1]
+        self.written.extend(self.writing)
+        self.writing = []
+
     def behind_s(self) -> float:
         """Age of the oldest record that is not durable, by the broker's append time. Computed when asked."""
         oldest = self.oldest

@@ -146,6 +146,20 @@ async def test_what_is_written_and_not_yet_durable_is_behind() -> None:
     world.stage.revoke()
 
 
+async def test_records_that_wait_to_be_durable_are_not_kept_beside_the_sink() -> None:
+    """A Parquet file fills for up to a minute: its records must not stand in memory a second time."""
+    world = World()
+    await world.give(0, 50, age_s=40)
+    await world.until(lambda: world.feed.written)
+
+    assert [len(event.value) for event in world.feed.written] == [1]
+    assert [len(event.message.value) for event in world.feed.written] == [1]
+    assert 40 <= lags(world.app)["market.trades-0"]["lag_s"] < 50
+    await world.stage._flush()
+    assert world.acked == [49]
+    world.stage.revoke()
+
+
 async def test_metrics_of_a_sink_are_its_rows_bytes_flushes_retries_and_lag() -> None:
     """Read from its own counters when scraped."""
     world = World()
