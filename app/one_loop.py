@@ -7,6 +7,7 @@ on.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,12 +15,21 @@ from faust.transport.drivers import aiokafka as driver
 from mode.threads import WorkerThread
 from mode.utils.futures import maybe_async
 
+log = logging.getLogger(__name__)
+
 
 class LoopWorker(WorkerThread):
     """Runs the service as a task of the running loop. Never starts the thread that it is."""
 
     def start(self) -> None:
         self._serving = asyncio.get_running_loop().create_task(self.service._serve(), name="consumer")
+        self._serving.add_done_callback(self._ended)
+
+    def _ended(self, serving: asyncio.Task[None]) -> None:
+        """However it ended: `ServiceThread.stop` would wait a minute for a service that could not close its sockets."""
+        if not serving.cancelled() and (wrong := serving.exception()) is not None:
+            log.error("the consumer ended with %r", wrong)
+        self.service.set_shutdown()
 
     def stop(self) -> None:
         """`ServiceThread.stop` has waited for the end of the service."""
