@@ -7,7 +7,7 @@ whatever died, `assign` lists them and `write` skips what they hold.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -219,11 +219,24 @@ class ParquetSink:
 
     async def tick(self) -> None:
         """Close runs that are old enough. To be called about once a second. Raises SinkUnavailable."""
+        await self._each(self._close_old)
+
+    async def _close_old(self, held: _Partition) -> None:
+        await self._retry_finished(held)
+        if held.open is not None and self._is_full(held.open):
+            await self._seal(held)
+
+    async def _each(self, close: Callable[[_Partition], Awaitable[None]]) -> None:
+        """Every partition, also after one that cannot be written: raises the first SinkUnavailable in the end."""
+        wrong: list[SinkUnavailable] = []
         for held in list(self._partitions.values()):
             async with held.lock:
-                await self._retry_finished(held)
-                if held.open is not None and self._is_full(held.open):
-                    await self._seal(held)
+                try:
+                    await close(held)
+                except SinkUnavailable as away:
+                    wrong.append(away)
+        if wrong:
+            raise wrong[0]
 
     async def _retry_finished(self, held: _Partition) -> None:
         if held.writing is None or held.writing.done():
@@ -231,9 +244,7 @@ class ParquetSink:
 
     async def flush(self) -> None:
         """Make everything held final on disk. Raises SinkUnavailable; what failed is kept for the next try."""
-        for held in list(self._partitions.values()):
-            async with held.lock:
-                await self._close(held)
+        await self._each(self._close)
 
     async def stop(self) -> None:
         """Flush and forget."""
