@@ -203,10 +203,10 @@ class ClickHouseSink:
             return
         try:
             block = await asyncio.to_thread(held.partition.build)
-        except BaseException:
+            await self._settle(held)
+        except BaseException:  # cancelled, too: no later block may pass one that was built and is never inserted
             await self._fail(held)
             raise
-        await self._settle(held)
         held.inserting = asyncio.create_task(self._insert(held, block))
 
     async def _insert(self, held: _Held, block: Block) -> None:

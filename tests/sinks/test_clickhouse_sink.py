@@ -1,6 +1,8 @@
 """The ClickHouse sink on the real engine: every event once, levels equal to the book, whatever is repeated or dies."""
 
+import asyncio
 import itertools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,35 @@ async def test_an_insert_of_unknown_outcome_is_neither_lost_nor_doubled(
     assert_store_equals(sink.store, records)
     raw, shown = (sink.store.rows(f"select count() from {{db}}.orderbook_events{end}")[0][0] for end in ("_raw", ""))
     assert raw == shown
+
+
+async def test_no_block_passes_one_whose_wait_was_cancelled(new_sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write is cancelled while its block waits for the one before: its records are held again, and stored."""
+    records, first_is_in, go_on = make_book_topic(7, 600), threading.Event(), threading.Event()
+
+    def hold(_step: str) -> None:
+        first_is_in.set()
+        go_on.wait(60)
+
+    sink = await new_sink(flush_rows=200, on_step=hold)
+    await sink.write(batch(records[:200]))
+    await asyncio.to_thread(first_is_in.wait, 60)
+    settle, is_waiting = sink._settle, asyncio.Event()
+
+    async def told(held: Any) -> None:
+        is_waiting.set()
+        await settle(held)
+
+    monkeypatch.setattr(sink, "_settle", told)
+    second = asyncio.create_task(sink.write(batch(records[200:400])))
+    await asyncio.wait_for(is_waiting.wait(), 60)
+    second.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    await written(sink, records[400:])
+
+    assert_store_equals(sink.store, records)
 
 
 async def test_offsets_that_the_log_lost_are_data_and_no_book_survives_them(new_sink: Any) -> None:
