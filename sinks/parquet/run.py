@@ -39,6 +39,7 @@ class Run:
     tables: list[pa.Table] = field(default_factory=list)
     rows: int = 0
     size_bytes: int = 0
+    is_renaming: bool = False  # a try came as far as the rename: the file may have its name
 
     def append(self, table: pa.Table, last: int) -> None:
         """Continue the run; the caller has checked that it does continue it."""
@@ -71,10 +72,15 @@ def write_run(root: Path, run: Run, on_step: Callable[[str], None]) -> int:
         on_step("file synced")
         with files.partition_lock(root, run.topic.name, run.partition):
             on_disk = files.next_offset_on_disk(root, run.topic.name, run.partition) or 0
+            if run.is_renaming and on_disk == run.last + 1 and final.exists():
+                temporary.unlink()
+                files.fsync_folder(folder)  # what failed after the rename
+                return final.stat().st_size
             if on_disk != run.first:
                 raise SinkUnavailable(
                     f"{final}: expected the archive to end at {run.first}, was {on_disk}: another worker writes here"
                 )
+            run.is_renaming = True
             files.publish(temporary, final, on_step)
         return final.stat().st_size
     except OSError as wrong:

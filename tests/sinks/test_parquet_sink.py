@@ -192,6 +192,30 @@ async def test_a_full_disk_costs_time_and_nothing_else(tmp_path: Path, monkeypat
     assert_archive_equals(tmp_path, records)
 
 
+async def test_a_file_that_has_its_name_is_finished_by_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses between the rename and the sync of the folder: the file is ours, not another worker's."""
+    records = make_book_topic(9, 300)
+    sink = await opened(tmp_path)
+    await sink.write(batch(records[:200]))
+    await sink.flush()
+    await sink.write(batch(records[200:]))
+
+    def refused(folder: Path) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "fsync_folder", refused)
+        with pytest.raises(SinkUnavailable, match="Too many open files"):
+            await sink.flush()
+    assert sink.durable_next_offset(TOPIC, PARTITION) == 200
+    await sink.stop()
+
+    assert names(tmp_path) == ["0-199.parquet", "200-299.parquet"]
+    assert_archive_equals(tmp_path, records)
+
+
 async def test_batches_are_taken_while_a_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run fills beside the file; only where it is full too, the file before is waited for."""
     records = make_book_topic(9, 600)
