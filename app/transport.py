@@ -21,8 +21,10 @@ import faust
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.services import WaitResults
 from mode.utils.futures import notify
 
+from app.eager import Done, step
 from app.one_loop import LoopConsumer
 from domain.errors import Fatal
 
@@ -132,6 +134,18 @@ class BatchConsumer(driver.Consumer):
         """Fetch again from a partition that was held back."""
         self._held_back.discard(tp)
         self.resume_partitions([tp])
+
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:
+        """As Faust's, which makes four tasks and ends three for each message it queues, a fifth of the worker's time at
+        5,000 records/s: queueing waits only when the queue is full, and has else come to its end at the first step."""
+        if timeout is not None or not asyncio.iscoroutine(coros[0]) or self.suspend_flow.is_set():
+            return await super().wait_first(*coros, timeout=timeout)
+        first = step(coros[0])
+        if not isinstance(first, Done):
+            return await super().wait_first(first, *coros[1:])
+        for other in coros[1:]:
+            other.close()
+        return WaitResults([coros[0]], [first.value], False)
 
     def begin(self, message: ConsumerMessage) -> bool:
         """The agent takes this batch: from now on the commit waits for it. False: it is of an older generation, comes

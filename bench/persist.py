@@ -137,7 +137,19 @@ def sink_worker(folder: Path, broker: str, dsn: str) -> Any:
         "WEB_PORT": str(port),
         "LOG_LEVEL": "warning",
     }
-    arguments = ["-A", "app", "--datadir", str(folder / "faust"), "worker", "-l", "warn", "--web-port", str(port)]
+    arguments = [
+        "-L",
+        "uvloop",
+        "-A",
+        "app",
+        "--datadir",
+        str(folder / "faust"),
+        "worker",
+        "-l",
+        "warn",
+        "--web-port",
+        str(port),
+    ]
     return child([sys.executable, "-m", "faust", *arguments], folder, "sink-postgres", env)
 
 

@@ -101,7 +101,20 @@ async def run(records: int) -> list[dict[str, Any]]:
 def _worker(folder: Path, broker: str, dsn: str, group: str) -> Any:
     (port,) = free_ports(1)
     data = folder / group
-    command = [sys.executable, "-m", "faust", "-A", "app", "--datadir", str(data / "faust"), "worker", "-l", "warn"]
+    command = [
+        sys.executable,
+        "-m",
+        "faust",
+        "-L",
+        "uvloop",
+        "-A",
+        "app",
+        "--datadir",
+        str(data / "faust"),
+        "worker",
+        "-l",
+        "warn",
+    ]
     env = plain_environment() | {
         "BUS_URL": broker,
         "DATA_DIR": str(data),

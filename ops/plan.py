@@ -145,7 +145,7 @@ class Plan:
         group = WORKERS[component]
         port = str(self._port(component))
         store = str(self.data / "faust" / group)
-        argv = ["-m", "faust", "--datadir", store, "-A", "app", "worker", "-l", self.settings.log_level]
+        argv = ["-m", "faust", "-L", "uvloop", "--datadir", store, "-A", "app", "worker", "-l", self.settings.log_level]
         environment = self.environment(component) | {"WORKER_ROLE": group, "WEB_PORT": port}
         return self._child(component, [*argv, "--web-port", port], environment)
 

@@ -222,7 +222,7 @@ class WorkerProcess:
         if crash_at:
             environment["KALSHI_STREAMS_CRASH_AT"] = crash_at
         command = [
-            sys.executable, "-m", "faust", "-A", "app", "--datadir", str(self.datadir),
+            sys.executable, "-m", "faust", "-L", "uvloop", "-A", "app", "--datadir", str(self.datadir),
             "worker", "-l", "info", "--web-port", str(self.port),
         ]  # fmt: skip
         with self.log.open("ab") as log:

@@ -22,7 +22,19 @@ def settings(broker: str) -> Settings:
 def _command(job: Job) -> list[str]:
     port = web_port(job)
     datadir = job.folder / "faust"
-    arguments = ["-A", "app", "--datadir", str(datadir), "worker", "-l", "info", "--web-port", str(port)]
+    arguments = [
+        "-L",
+        "uvloop",
+        "-A",
+        "app",
+        "--datadir",
+        str(datadir),
+        "worker",
+        "-l",
+        "info",
+        "--web-port",
+        str(port),
+    ]
     return [sys.executable, "-m", "faust", *arguments]
 
 
