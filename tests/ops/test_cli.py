@@ -36,6 +36,7 @@ def _run(*arguments: str, cwd: Path, **environment: str) -> subprocess.Completed
         (("migrate",), {}, "PG_DSN, CLICKHOUSE_URL: expected one of them"),
     ],
 )
+@pytest.mark.long
 def test_user_mistake_is_one_line_and_code_2(
     arguments: tuple[str, ...], environment: dict[str, str], message: str, tmp_path: Path
 ) -> None:

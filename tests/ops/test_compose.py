@@ -86,6 +86,7 @@ def test_no_secret_stands_in_the_file() -> None:
     assert "KEY-----" not in (ROOT / "docker-compose.yml").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_command_of_our_service_exists(name: str, tmp_path: Path) -> None:
     """The command line is accepted by the installed program, option by option (`--help` ends it before it works)."""

@@ -305,6 +305,7 @@ async def test_partitions_are_written_at_once_without_mixing(tmp_path: Path) -> 
         assert got == [record.value for record in records]
 
 
+@pytest.mark.long
 def test_kill_nine_between_every_two_steps_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """A short form of the chaos test: one kill at each of the first steps, then a clean end."""
     kills = run_with_kills("parquet", tmp_path, 13, 2_500, range(1, 9))
