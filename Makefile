@@ -22,10 +22,10 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP) ## start everything with a simulated feed: books move, Ctrl-C stops
 	@$(BIN)/kalshi-streams up $(ARGS)
 
-test: $(STAMP) ## all tests but the slow ones, real engines included (some ten minutes on an idle machine)
+test: $(STAMP) ## all tests but the slow ones, real engines included (8 minutes on two idle cores)
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-check: $(STAMP) ## format, lint, types, layers, unit tests (50 s of processor time)
+check: $(STAMP) ## format, lint, types, layers, unit tests (45 s)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/codespell && $(BIN)/mypy && $(BIN)/python -m pytest -q -m "not engines and not long and not slow" tests
 
 bench: $(STAMP) ## the book job side by side with the peers, latency, restore, growth, market producer
