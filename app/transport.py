@@ -7,7 +7,7 @@ of records; all other topics work as in stock Faust.
 The commit of a batched partition is the end of the longest prefix of acknowledged batches, never beyond. A batch counts
 from `begin`, called where the agent takes it: what the fetcher or a rebalance drops was never begun and never commits.
 
-Overridden private methods of Faust and aiokafka are listed in `app.upstream` and guarded by a test.
+Overridden private methods of Faust and aiokafka are listed in `app.upstream_uses` and guarded by a test.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What we override or use of Faust and aiokafka that they do not promise to keep, with the source it had.
 
 `tests/kernel/test_upstream_guard.py` fails when one of these changes. Then read the new source beside ours, run
-`make chaos`, and only then write the new hash here: each entry says what to look at. Reads no setting, starts nothing.
+`make chaos`, and only then write the new hash into `app.upstream_uses`: each entry says what to look at. Reads no
+setting, starts nothing.
 """
 
 import hashlib

@@ -195,7 +195,7 @@ USES: tuple[Use, ...] = (
     ),
     Use(
         "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node",
-        "overridden: a request for a part of the partitions waits shortly (app.fetching)",
+        "overridden: quiet partitions are left out of most requests, partial ones wait shortly (app.fetching)",
         "1dab2cf937d165d0eeacc8da8ed2b0ebd80b321bb6583757e01cdc1013d31635",
     ),
     Use(
@@ -230,7 +230,7 @@ USES: tuple[Use, ...] = (
     ),
     Use(
         "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request",
-        "builds PartitionRecords by its module name, which read_lean replaces",
+        "wrapped: notes whose records came (app.fetching); builds PartitionRecords by its module name, for read_lean",
         "59bf948fff47eed580671971252454daa614df479733f3bedfefe95bc4d8ad30",
     ),
     Use(

@@ -24,7 +24,7 @@ def test_private_parts_of_faust_and_aiokafka_are_the_known_ones() -> None:
     versions = {name: version(name) for name in upstream.VERSIONS}
     assert not lines, (
         f"\nFaust or aiokafka changed under us (known {upstream.VERSIONS}, installed {versions}).\nRead each of these "
-        "beside our code, run `make chaos`, then write the new hash into app/upstream.py:\n  " + "\n  ".join(lines)
+        "beside our code, run `make chaos`, then write the new hash into app/upstream_uses.py:\n  " + "\n  ".join(lines)
     )
 
 
