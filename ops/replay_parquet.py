@@ -91,8 +91,7 @@ def _is_input(topic: Topic) -> bool:
 
 
 def _part(archive: Path, topic: Topic, partition: int, after_holes: bool) -> Part:
-    spans = files.list_spans(archive, topic.name, partition)
-    files.check_contiguous(spans)
+    spans = files.contiguous_spans(archive, topic.name, partition)
     holes = [span for span in spans if span.is_hole]
     # Nothing is folded over a hole at the start; over a later one, books would go on with deltas missing.
     inner = [hole for hole in holes if hole.first > 0]

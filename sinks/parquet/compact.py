@@ -82,13 +82,15 @@ class Compactor:
                     return
                 except (OSError, SinkUnavailable, UserMistake, pa.ArrowInvalid) as wrong:
                     log.error("compaction of %s-%d: %s", topic.name, partition, wrong)
+                except Exception:
+                    # A bug of ours must not end the merging of the others, nor the sink beside it, and not be silent.
+                    log.exception("compaction of %s-%d", topic.name, partition)
         since = int(self._now_s() * 1_000) // HOUR_MS - (DAYS_BACK + 1) * 24
         self._hours = {path: hour for path, hour in self._hours.items() if hour >= since}
 
     def _compact_partition(self, topic: Topic, partition: int) -> None:
         remove_covered(self.root, topic.name, partition, self._on_step)
-        spans = files.list_spans(self.root, topic.name, partition)
-        files.check_contiguous(spans)
+        spans = files.contiguous_spans(self.root, topic.name, partition)
         for group in self._groups(spans):
             self._merge(topic, partition, group)
             remove_covered(self.root, topic.name, partition, self._on_step)

@@ -23,6 +23,7 @@ from domain.errors import UserMistake
 from sinks.contract import SinkUnavailable
 
 _NAME = re.compile(r"(?P<hole>_?)(?P<first>\d+)-(?P<last>\d+)\.(?P<ending>parquet|hole)\Z")
+LISTINGS_MAX = 5  # of a partition, for one file or one seeming gap: compaction takes a listed file away once
 LOCK_TIMEOUT_S = 10.0  # the lock is held for one rename; longer means a stopped process sits on it
 LOCK_POLL_S = 0.05
 
@@ -88,9 +89,28 @@ def check_contiguous(spans: list[Span]) -> int | None:
     return expected if spans else None
 
 
+def contiguous_spans(root: Path, topic: str, partition: int) -> list[Span]:
+    """`list_spans` without a gap or overlap. A merge may put files in and take others away while we list, so what looks
+    like one is looked at again.
+
+    Raises:
+        UserMistake: it is still there.
+    """
+    for _ in range(LISTINGS_MAX - 1):
+        spans = list_spans(root, topic, partition)
+        try:
+            check_contiguous(spans)
+            return spans
+        except UserMistake:
+            continue
+    spans = list_spans(root, topic, partition)
+    check_contiguous(spans)
+    return spans
+
+
 def next_offset_on_disk(root: Path, topic: str, partition: int) -> int | None:
-    """Where the partition resumes: one past the highest offset that is final on disk."""
-    return check_contiguous(list_spans(root, topic, partition))
+    """Where the partition resumes: one past the highest offset that is final on disk. Raises as `contiguous_spans`."""
+    return check_contiguous(contiguous_spans(root, topic, partition))
 
 
 def remove_leftovers(root: Path, topic: str, partition: int) -> None:

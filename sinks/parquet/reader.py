@@ -17,7 +17,6 @@ from sinks.columns import UNDECODABLE, TopicColumns, topic_columns
 from sinks.parquet import files
 
 BATCH_ROWS = 8_192  # rows decoded at a time: a few MB of Python objects
-LISTINGS_MAX = 5  # of a partition, for one file: compaction takes a listed file away once
 REMEMBERED_KEYS = 1_000_000  # a repeat follows its first within one checkpoint; this is far beyond that
 
 
@@ -61,16 +60,14 @@ def open_files(root: Path, topic: str, partition: int, first_offset: int = 0) ->
     """
     at, missed = first_offset, 0
     while True:
-        spans = files.list_spans(root, topic, partition)
-        files.check_contiguous(spans)
-        for span in spans:
+        for span in files.contiguous_spans(root, topic, partition):
             if span.is_hole or span.last < at:
                 continue
             try:
                 file = pq.ParquetFile(span.path)
             except FileNotFoundError as wrong:
                 missed += 1
-                if missed >= LISTINGS_MAX:
+                if missed >= files.LISTINGS_MAX:
                     raise UserMistake(f"{span.path}: {wrong}") from wrong
                 break  # a wider one has taken its place since we listed
             except (OSError, ValueError) as wrong:

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from book_topic import PARTITION, START_MS, TOPIC, batch, make_book_topic
 
+from domain.errors import UserMistake
 from sinks.contract import SourceRecord
 from sinks.parquet import files
 from sinks.parquet.compact import CLOSED_AFTER_MS, HOUR_MS, Compactor
@@ -167,3 +168,19 @@ async def test_a_merge_that_cannot_be_written_changes_nothing(tmp_path: Path, mo
     assert names(tmp_path) == before
     assert leftovers(tmp_path) == []
     assert_same(tmp_path, records)
+
+
+async def test_a_listing_that_missed_a_file_while_it_was_merged_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder read while files come and go may show neither the merged one nor the last it took the place of."""
+    records = make_book_topic(3, RECORDS)
+    await archive(tmp_path, records)
+    whole = files.list_spans(tmp_path, TOPIC, PARTITION)
+    listings = iter([[*whole[:2], *whole[3:]], whole])
+    monkeypatch.setattr(files, "list_spans", lambda *_: next(listings))
+    assert files.next_offset_on_disk(tmp_path, TOPIC, PARTITION) == len(records)
+
+    monkeypatch.setattr(files, "list_spans", lambda *_: [*whole[:2], *whole[3:]])
+    with pytest.raises(UserMistake, match="gap in the archive"):
+        files.next_offset_on_disk(tmp_path, TOPIC, PARTITION)
