@@ -147,6 +147,12 @@ class BatchConsumer(driver.Consumer):
             other.close()
         return WaitResults([coros[0]], [first.value], False)
 
+    def on_buffer_full(self, tp: TP) -> None:
+        # Faust leaves the partition out of the fetches until the agent's queue is half empty, but a fetch that waits
+        # meanwhile waits on for its second. Batched topics need no such brake: queueing waits for room in the queue.
+        if tp.topic not in self._batched:
+            super().on_buffer_full(tp)
+
     def begin(self, message: ConsumerMessage) -> bool:
         """The agent takes this batch: from now on the commit waits for it. False: it is of an older generation, comes
         again, and must not be worked on."""

@@ -204,6 +204,11 @@ USES: tuple[Use, ...] = (
         "feade6a31f8a67897cf687c54c66f5f4535288050bbaac07249ce2063d36ae2e",
     ),
     Use(
+        "faust.transport.consumer:Consumer.on_buffer_full",
+        "overridden: batched topics stay in the fetches; queueing waits instead",
+        "c8961679e0bcdce5c23b07143d687ec8814492012e176332552e81b8feb7862c",
+    ),
+    Use(
         "aiokafka.consumer.fetcher:PartitionRecords.__init__",
         "the attributes that LeanPartitionRecords reads",
         "8ec1c2ae6ea1af875db73e6d01604f3edf269faf5806c67c02d1f91b456d3571",
