@@ -72,8 +72,8 @@ def list_spans(root: Path, topic: str, partition: int) -> list[Span]:
     return widest
 
 
-def check_contiguous(spans: list[Span]) -> int | None:
-    """The next offset expected after these spans, None when there are none.
+def check_contiguous(spans: list[Span]) -> None:
+    """Each span begins where the one before ended, the first at 0.
 
     Raises:
         UserMistake: an overlap or a gap, naming both files: data was removed, or two writers shared the folder.
@@ -86,7 +86,6 @@ def check_contiguous(spans: list[Span]) -> int | None:
             after = f" after {before.path}" if before else ""
             raise UserMistake(f"{what} in the archive: expected offset {expected}{after}, was {span.path}")
         expected, before = span.last + 1, span
-    return expected if spans else None
 
 
 def contiguous_spans(root: Path, topic: str, partition: int) -> list[Span]:
@@ -96,21 +95,23 @@ def contiguous_spans(root: Path, topic: str, partition: int) -> list[Span]:
     Raises:
         UserMistake: it is still there.
     """
-    for _ in range(LISTINGS_MAX - 1):
+    listings = 0
+    while True:
         spans = list_spans(root, topic, partition)
+        listings += 1
         try:
             check_contiguous(spans)
             return spans
         except UserMistake:
-            continue
-    spans = list_spans(root, topic, partition)
-    check_contiguous(spans)
-    return spans
+            if listings == LISTINGS_MAX:
+                raise
 
 
 def next_offset_on_disk(root: Path, topic: str, partition: int) -> int | None:
-    """Where the partition resumes: one past the highest offset that is final on disk. Raises as `contiguous_spans`."""
-    return check_contiguous(contiguous_spans(root, topic, partition))
+    """Where the partition resumes: one past the highest offset that is final on disk, None when there is nothing yet.
+    Raises as `contiguous_spans`."""
+    spans = contiguous_spans(root, topic, partition)
+    return spans[-1].last + 1 if spans else None
 
 
 def remove_leftovers(root: Path, topic: str, partition: int) -> None:
