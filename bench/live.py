@@ -16,7 +16,7 @@ import aiohttp
 from bench.book_job import stop
 from bench.environment import PROJECT, WORK, JobFailed
 from bench.peers.catalogue import Job, child_environment
-from bench.peers.ours import OURS
+from bench.peers.ours import OURS, worker_command
 from ops.ports import LOOPBACK, free_ports
 
 READY_S_MAX = 60.0
@@ -100,6 +100,20 @@ def worker(folder: Path, broker: str) -> Iterator[subprocess.Popen[str]]:
     job = Job(broker, "", "", "", folder)
     with child(OURS.command(job), folder, "worker", child_environment(OURS, job)) as process:
         yield process
+
+
+def role_worker(folder: Path, data: Path, broker: str, dsn: str, group: str, **more: str) -> Any:
+    """A worker of one role with its data in `data` and its log in `folder`; a context."""
+    (port,) = free_ports(1)
+    env = plain_environment() | {
+        "BUS_URL": broker,
+        "DATA_DIR": str(data),
+        "PG_DSN": dsn,
+        "WORKER_ROLE": group,
+        "WEB_PORT": str(port),
+        "LOG_LEVEL": "warning",
+    }
+    return child(worker_command(data / "faust", port, "warn"), folder, group, env | more)
 
 
 @contextmanager

@@ -8,11 +8,9 @@ beyond it, so the committed transaction is what is seen. Publisher and asker sha
 import asyncio
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from itertools import count, islice
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,11 +21,10 @@ from app.topics import GROUP_SINK_POSTGRES
 from bench.engine import PARTITIONS, kafka
 from bench.environment import WORK, JobFailed, say
 from bench.latency import quantiles
-from bench.live import child, plain_environment
+from bench.live import role_worker
 from bench.peers.ours import settings
 from ops.engines.postgres import PostgresEngine
 from ops.migrate import migrate_postgres
-from ops.ports import free_ports
 from ops.topics import apply_topics
 from schemas import records as r
 from schemas.codec import encode_record, numbered_key
@@ -126,33 +123,6 @@ async def measure(broker: str, dsn: str) -> tuple[Times, Times]:
     return sent, persisted
 
 
-def sink_worker(folder: Path, broker: str, dsn: str) -> Any:
-    """The sink's process; a context."""
-    (port,) = free_ports(1)
-    env = plain_environment() | {
-        "BUS_URL": broker,
-        "PG_DSN": dsn,
-        "DATA_DIR": str(folder),
-        "WORKER_ROLE": GROUP_SINK_POSTGRES,
-        "WEB_PORT": str(port),
-        "LOG_LEVEL": "warning",
-    }
-    arguments = [
-        "-L",
-        "uvloop",
-        "-A",
-        "app",
-        "--datadir",
-        str(folder / "faust"),
-        "worker",
-        "-l",
-        "warn",
-        "--web-port",
-        str(port),
-    ]
-    return child([sys.executable, "-m", "faust", *arguments], folder, "sink-postgres", env)
-
-
 async def run() -> dict[str, Any]:
     """One rate, one row."""
     folder = WORK / "persist"
@@ -164,7 +134,7 @@ async def run() -> dict[str, Any]:
         with kafka() as engine:
             conf = settings(engine.bus_url)
             await apply_topics(aiokafka_options(conf), conf)
-            with sink_worker(folder, engine.bus_url, postgres.dsn):
+            with role_worker(folder, folder, engine.bus_url, postgres.dsn, GROUP_SINK_POSTGRES):
                 sent, persisted = await measure(engine.bus_url, postgres.dsn)
     finally:
         await asyncio.to_thread(postgres.stop)

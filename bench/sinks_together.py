@@ -7,7 +7,6 @@ from the first commit of any group to its own last one: one clock for all, the s
 import asyncio
 import json
 import shutil
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,11 +19,10 @@ from app.bus import aiokafka_options
 from app.topics import GROUP_SINK_CLICKHOUSE, GROUP_SINK_PARQUET, GROUP_SINK_POSTGRES, GROUP_STATE
 from bench.engine import Bus, bus, kafka
 from bench.environment import WORK, JobFailed, run_in_peers, say
-from bench.live import child, plain_environment
+from bench.live import role_worker
 from bench.peers.ours import settings
 from ops.engines.postgres import PostgresEngine
 from ops.migrate import migrate_postgres
-from ops.ports import free_ports
 from ops.topics import apply_topics
 from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES
 
@@ -99,33 +97,8 @@ async def run(records: int) -> list[dict[str, Any]]:
 
 
 def _worker(folder: Path, broker: str, dsn: str, group: str) -> Any:
-    (port,) = free_ports(1)
-    data = folder / group
-    command = [
-        sys.executable,
-        "-m",
-        "faust",
-        "-L",
-        "uvloop",
-        "-A",
-        "app",
-        "--datadir",
-        str(data / "faust"),
-        "worker",
-        "-l",
-        "warn",
-    ]
-    env = plain_environment() | {
-        "BUS_URL": broker,
-        "DATA_DIR": str(data),
-        "PG_DSN": dsn,
-        "WORKER_ROLE": group,
-        "WEB_PORT": str(port),
-        "LOG_LEVEL": "warning",
-        # Parquet acknowledges closed files: at the default minute its last commit would be the clock's, not the disk's.
-        "PARQUET_ROTATE_AGE_S": "2",
-    }
-    return child([*command, "--web-port", str(port)], folder, group, env)
+    # Parquet acknowledges closed files: at the default minute its last commit would be the clock's, not the disk's.
+    return role_worker(folder, folder / group, broker, dsn, group, PARQUET_ROTATE_AGE_S="2")
 
 
 async def _drain(view: Bus, workers: dict[str, Any], quotes: int) -> dict[str, Progress]:

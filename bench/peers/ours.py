@@ -19,23 +19,14 @@ def settings(broker: str) -> Settings:
     return load_settings(_env_file=None, bus_url=broker)
 
 
+def worker_command(datadir: Path, port: int, level: str) -> list[str]:
+    """A worker of ours as `up` starts it; its role is in the environment."""
+    options = ["--datadir", str(datadir), "worker", "-l", level, "--web-port", str(port)]
+    return [sys.executable, "-m", "faust", "-L", "uvloop", "-A", "app", *options]
+
+
 def _command(job: Job) -> list[str]:
-    port = web_port(job)
-    datadir = job.folder / "faust"
-    arguments = [
-        "-L",
-        "uvloop",
-        "-A",
-        "app",
-        "--datadir",
-        str(datadir),
-        "worker",
-        "-l",
-        "info",
-        "--web-port",
-        str(port),
-    ]
-    return [sys.executable, "-m", "faust", *arguments]
+    return worker_command(job.folder / "faust", web_port(job), "info")
 
 
 def _environment(job: Job) -> dict[str, str]:
