@@ -5,8 +5,10 @@ batch is durable in the store, exactly once, whatever died before; the agent ack
 itself is the truth about what it holds: Kafka's commit is a hint.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sinks.stats import SinkStats
 
@@ -78,3 +80,25 @@ class Sink(Protocol):
     def durable_next_offset(self, topic: str, partition: int) -> int | None:
         """What may be acknowledged now: everything below it is durable. For sinks that write at once this is the end
         of the last batch; Parquet's lags until the file is renamed."""
+
+
+class Locked(Protocol):
+    """What a sink holds of one partition."""
+
+    lock: asyncio.Lock
+
+
+L = TypeVar("L", bound=Locked)
+
+
+async def for_each(partitions: Iterable[L], work: Callable[[L], Awaitable[None]]) -> None:
+    """Every partition under its lock, also after one whose store is away: raises the first SinkUnavailable in the end."""
+    wrong: list[SinkUnavailable] = []
+    for held in list(partitions):
+        async with held.lock:
+            try:
+                await work(held)
+            except SinkUnavailable as away:
+                wrong.append(away)
+    if wrong:
+        raise wrong[0]

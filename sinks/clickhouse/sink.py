@@ -24,7 +24,7 @@ from sinks.clickhouse.partition import EVENTS, Partition, Step
 from sinks.clickhouse.store import Store
 from sinks.clickhouse.upgrade import bring_over, make_way
 from sinks.columns import take_records
-from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch
+from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch, for_each
 from sinks.stats import SinkStats
 
 FLUSH_ROWS = (
@@ -239,18 +239,17 @@ class ClickHouseSink:
 
     async def tick(self) -> None:
         """Insert what has been held long enough. To be called several times a second. Raises SinkUnavailable."""
-        for held in list(self._held.values()):
-            async with held.lock:
-                if self._is_due(held.partition):
-                    await self._flush(held)
-                elif held.inserting is not None and held.inserting.done():
-                    await self._settle(held)
+        await for_each(self._held.values(), self._insert_old)
+
+    async def _insert_old(self, held: _Held) -> None:
+        if self._is_due(held.partition):
+            await self._flush(held)
+        elif held.inserting is not None and held.inserting.done():
+            await self._settle(held)
 
     async def flush(self) -> None:
-        """Insert everything held. Raises SinkUnavailable."""
-        for held in list(self._held.values()):
-            async with held.lock:
-                await self._flush(held)
+        """Insert everything held. Raises SinkUnavailable; what failed is kept for the next try."""
+        await for_each(self._held.values(), self._flush)
 
     async def stop(self) -> None:
         """Flush and disconnect."""

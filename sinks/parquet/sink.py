@@ -7,14 +7,14 @@ whatever died, `assign` lists them and `write` skips what they hold.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from schemas.registry import TOPICS, Topic, topic_named
 from sinks.columns import take_records
-from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch, SourceRecord
+from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch, SourceRecord, for_each
 from sinks.parquet import files
 from sinks.parquet.run import Run, write_run
 from sinks.stats import SinkStats
@@ -219,24 +219,12 @@ class ParquetSink:
 
     async def tick(self) -> None:
         """Close runs that are old enough. To be called about once a second. Raises SinkUnavailable."""
-        await self._each(self._close_old)
+        await for_each(self._partitions.values(), self._close_old)
 
     async def _close_old(self, held: _Partition) -> None:
         await self._retry_finished(held)
         if held.open is not None and self._is_full(held.open):
             await self._seal(held)
-
-    async def _each(self, close: Callable[[_Partition], Awaitable[None]]) -> None:
-        """Every partition, also after one that cannot be written: raises the first SinkUnavailable in the end."""
-        wrong: list[SinkUnavailable] = []
-        for held in list(self._partitions.values()):
-            async with held.lock:
-                try:
-                    await close(held)
-                except SinkUnavailable as away:
-                    wrong.append(away)
-        if wrong:
-            raise wrong[0]
 
     async def _retry_finished(self, held: _Partition) -> None:
         if held.writing is None or held.writing.done():
@@ -244,7 +232,7 @@ class ParquetSink:
 
     async def flush(self) -> None:
         """Make everything held final on disk. Raises SinkUnavailable; what failed is kept for the next try."""
-        await self._each(self._close)
+        await for_each(self._partitions.values(), self._close)
 
     async def stop(self) -> None:
         """Flush and forget."""

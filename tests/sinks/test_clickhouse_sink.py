@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,34 @@ async def test_no_block_passes_one_whose_wait_was_cancelled(new_sink: Any, monke
     await written(sink, records[400:])
 
     assert_store_equals(sink.store, records)
+
+
+@pytest.mark.parametrize("finish", ["tick", "flush"])
+async def test_a_partition_that_cannot_be_stored_does_not_keep_others_waiting(
+    new_sink: Any, finish: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two fails: the second is stored all the same, and the first by the next try."""
+    records = make_book_topic(7, 300)
+    sink = await new_sink(flush_age_s=math.inf)
+    for number in (PARTITION, PARTITION + 1):
+        await sink.write(batch(records, partition=number))
+    sink._flush_age_s = 0.0  # both are due
+    insert = sink.store.insert
+
+    def picky(table: str, rows: Any, token: str) -> None:
+        if rows["_partition"][0].as_py() == PARTITION:
+            raise SinkUnavailable("clickhouse: too many parts")
+        insert(table, rows, token)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sink.store, "insert", picky)
+        with pytest.raises(SinkUnavailable, match="too many parts"):
+            await getattr(sink, finish)()
+    assert sink.durable_next_offset(TOPIC, PARTITION) is None
+    assert sink.durable_next_offset(TOPIC, PARTITION + 1) == 300
+
+    await getattr(sink, finish)()
+    assert sink.durable_next_offset(TOPIC, PARTITION) == 300
 
 
 async def test_offsets_that_the_log_lost_are_data_and_no_book_survives_them(new_sink: Any) -> None:
