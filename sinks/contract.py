@@ -92,7 +92,7 @@ L = TypeVar("L", bound=Locked)
 
 
 async def for_each(partitions: Iterable[L], work: Callable[[L], Awaitable[None]]) -> None:
-    """Every partition under its lock, also after one whose store is away: raises the first SinkUnavailable in the end."""
+    """Each partition under its lock, also after one that failed. Raises the first SinkUnavailable in the end."""
     wrong: list[SinkUnavailable] = []
     for held in list(partitions):
         async with held.lock:
