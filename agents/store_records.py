@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from faust.types import TP
@@ -24,7 +25,7 @@ from schemas.registry import DLQ
 from sinks.contract import DeadLetterNote, Sink, SinkUnavailable, SourceBatch, SourceRecord
 from tables.crashpoints import reach
 from tables.kernel import Kernel, refuse_commit_ahead
-from tables.partition_feed import PartitionFeed
+from tables.partition_feed import PartitionFeed, Reach
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class SinkStage:
         self.sink = sink
         self.sources = sink.topics
         self.feeds: dict[TP, PartitionFeed] = {}
+        self.reach = Reach()  # of what makes final what was written; each feed has its own for its writes
         self.dead_letters = 0
         self._kernel = kernel
         self._pace = pace
@@ -106,7 +108,7 @@ class SinkStage:
 
     def assign(self, tps: set[TP]) -> None:
         """Start a writer for each partition."""
-        self._hurry = False
+        self._hurry, self.reach = False, Reach()
         for tp in sorted(tps - self.feeds.keys()):
             feed = self.feeds[tp] = PartitionFeed(tp)
             self._running.append(asyncio.create_task(self._guard(self._write_all(feed)), name=f"write {tp}"))
@@ -228,24 +230,20 @@ class SinkStage:
         feed.writes_total += 1
         feed.write_last_s, feed.progress_s = now_s - started_s, now_s
 
-    async def _retrying(self, feed: PartitionFeed, call: Callable[[], Any]) -> Any:
+    async def _retrying(self, reach: Reach, call: Callable[[], Any]) -> Any:
         """Until the store answers: full jitter, bounded, readiness says why. Everything else is our bug and ends us."""
         backoff_s = 0.1
         while True:
             try:
                 result = await call()
             except SinkUnavailable as away:
-                if feed.unavailable is None:
-                    log.error("%s: unavailable for %s: %s", self.name, feed.tp, away)
-                feed.unavailable = str(away)
-                feed.retries_total += 1
+                reach.note(self.name, away)
+                reach.retries_total += 1
                 await asyncio.sleep(random.uniform(0, backoff_s))  # noqa: S311 - jitter, not a secret
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-                continue
-            if feed.unavailable is not None:
-                log.warning("%s: available again for %s", self.name, feed.tp)
-                feed.unavailable = None
-            return result
+            else:
+                reach.note(self.name, None)
+                return result
 
     async def _send_dead_letters(self, feed: PartitionFeed, notes: list[DeadLetterNote]) -> None:
         outbox = self._kernel.outbox(DLQ.name, feed.tp.partition)
@@ -268,32 +266,30 @@ class SinkStage:
             feed.progress_s = time.monotonic()
 
     async def _flush(self) -> None:
-        async with self._flushing:
-            if not self._started:
-                return
-            try:
-                await self.sink.flush()
-            except SinkUnavailable as away:
-                log.error("%s: could not flush: %s", self.name, away)
-            for feed in self.feeds.values():
-                self._acknowledge(feed)
+        """Until everything is final. The drain bounds it (`BatchConsumer.wait_empty`)."""
+        if self._started:
+            await self._finish(self.sink.flush)
 
     async def _keep_ticking(self) -> None:
         tick = getattr(self.sink, "tick", None)
         while tick is not None:
             await asyncio.sleep(TICK_S)
-            if not self._started:
-                continue
-            async with self._flushing:
-                try:
-                    await tick()
-                except SinkUnavailable as away:
-                    log.error("%s: %s", self.name, away)
+            if self._started:
+                await self._finish(tick)
+
+    async def _finish(self, call: Callable[[], Any]) -> None:
+        async with self._flushing:
+            await self._retrying(self.reach, partial(self._acknowledge_after, call))
+
+    async def _acknowledge_after(self, call: Callable[[], Any]) -> None:
+        try:
+            await call()
+        finally:  # one partition failed: the others are durable
             for feed in self.feeds.values():
                 self._acknowledge(feed)
 
     def oldest_pending_s(self) -> float:
-        """Seconds since the partition that waits longest made progress."""
-        now = time.monotonic()
-        waiting = [now - f.progress_s for f in self.feeds.values() if f.oldest is not None and f.unavailable is None]
-        return max(waiting, default=0.0)
+        """Seconds since the partition that waits longest made progress; what waits for an absent store is left out."""
+        now, reach = time.monotonic(), self.reach
+        feeds = [f for f in self.feeds.values() if f.oldest is not None and not f.unavailable and not reach.unavailable]
+        return max((now - max(f.progress_s, reach.progress_s) for f in feeds), default=0.0)

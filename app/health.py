@@ -79,6 +79,8 @@ def _lag_reasons(name: str, row: dict[str, Any]) -> list[str]:
 
 def _stage_reasons(stage: Any, send_stall_s: int) -> list[str]:
     reasons = []
+    if (reach := getattr(stage, "reach", None)) is not None and reach.unavailable:
+        reasons.append(f"{stage.name}: what was written is not final: {reach.unavailable}")
     for job in getattr(stage, "restoring", []):
         left = "" if job.remaining_s is None else f", about {job.remaining_s:.0f} s left"
         reasons.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,8 +13,30 @@ if TYPE_CHECKING:
     from faust.types import TP
 
 
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Reach:
+    """Whether a store answers one who uses it: why not, for readiness, how often it was tried again, and when there was
+    progress last (monotonic)."""
+
+    unavailable: str | None = None
+    retries_total: int = 0
+    progress_s: float = field(default_factory=time.monotonic)
+
+    def note(self, store: str, away: Exception | None) -> None:
+        """It is away, or answered (None). Logged when that changes."""
+        if away is not None and self.unavailable is None:
+            log.error("%s: unavailable: %s", store, away)
+        if away is None and self.unavailable is not None:
+            log.warning("%s: available again", store)
+            self.progress_s = time.monotonic()
+        self.unavailable = None if away is None else str(away)
+
+
 @dataclass
-class PartitionFeed:
+class PartitionFeed(Reach):
     """Faust events, oldest first: written but not yet durable, being written, queued."""
 
     tp: TP
@@ -25,12 +48,9 @@ class PartitionFeed:
     paused: bool = False
     aligned: bool = False
     next_offset: int = 0
-    unavailable: str | None = None
     records_total: int = 0
     writes_total: int = 0
-    retries_total: int = 0
     write_last_s: float = 0.0
-    progress_s: float = field(default_factory=time.monotonic)
 
     @property
     def oldest(self) -> Any | None:

@@ -9,6 +9,7 @@ import pytest
 from faust.types import TP
 from prometheus_client import generate_latest
 
+from agents import store_records
 from agents.store_records import Pace, SinkStage
 from app.health import lags, not_ready_reasons
 from app.metrics import registry_of
@@ -27,7 +28,9 @@ class Shelf:
 
     def __init__(self) -> None:
         self.stats = SinkStats()
-        self.away = False
+        self.away = self.away_to_flush = False
+        self.flushes = 0
+        self.tick: Any = None
         self.durable = 0
         self.end = 0
 
@@ -46,6 +49,9 @@ class Shelf:
         return []
 
     async def flush(self) -> None:
+        self.flushes += 1
+        if self.away_to_flush:
+            raise SinkUnavailable("shelf: fallen down")
         self.durable = self.end
 
     async def stop(self) -> None:
@@ -128,6 +134,44 @@ async def test_a_store_that_is_away_is_named_with_the_records_and_seconds_it_is_
     await world.stage._flush()
     assert not_ready_reasons(world.app) == []
     assert lags(world.app)["market.trades-0"]["lag_s"] == 0
+    world.stage.revoke()
+
+
+async def test_a_store_that_goes_away_when_no_records_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds cannot be made final: not ready, and not our own standstill, until it answers again."""
+    monkeypatch.setattr(store_records, "TICK_S", 0.0)
+    world = World()
+    world.shelf.away_to_flush = True
+    world.shelf.tick = world.shelf.flush
+    await world.give(0, 3, age_s=40)
+    await world.until(lambda: world.feed.written and not_ready_reasons(world.app))
+    world.feed.progress_s -= 1_000
+
+    assert not_ready_reasons(world.app) == ["shelf: what was written is not final: shelf: fallen down"]
+    assert world.stage.oldest_pending_s() == 0.0
+
+    world.shelf.away_to_flush, world.shelf.end = False, 0  # it answers; nothing is final yet
+    await world.until(lambda: not not_ready_reasons(world.app))
+    assert world.stage.oldest_pending_s() < 1_000
+
+    world.shelf.end = 3
+    await world.until(lambda: world.acked)
+    world.stage.revoke()
+
+
+async def test_the_end_waits_for_a_store_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clean stop while the store is away: what was taken is final and acknowledged once it answers."""
+    monkeypatch.setattr(store_records, "BACKOFF_MAX_S", 0.0)
+    world = World()
+    world.shelf.away_to_flush = True
+    await world.give(0, 3, age_s=0)
+    await world.until(lambda: world.feed.written)
+    world.stage.hasten()
+    await world.until(lambda: world.shelf.flushes >= 3)
+    assert world.acked == []
+
+    world.shelf.away_to_flush = False
+    await world.until(lambda: world.acked == [2])
     world.stage.revoke()
 
 
