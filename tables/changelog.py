@@ -115,6 +115,8 @@ class Restore:
     @property
     def percent(self) -> float:
         """How far the restore is, 0 to 100."""
+        if not self.started_s:  # the store is still being opened
+            return 0.0
         span = self.end - self.start
         return 100.0 if self.done or span <= 0 else 100.0 * (self.position - self.start) / span
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,7 +21,7 @@ from tables.changelog import Restore, restore
 from tables.checkpointed import CheckpointedTable, PartitionTable
 from tables.kernel import Kernel, refuse_commit_ahead
 from tables.standby import Standby
-from tables.store import discard, open_store
+from tables.store import MemoryStore, Stores
 from tables.task import Outputs, Task, refuse_lost_log
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,9 @@ class Stage(Generic[S]):
     _running: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.stores = Stores(self.kernel.store_options)
         #: Follows the partitions that are another worker's.
-        self.standby = Standby(self.kernel, self.table.name, self.changelog, len(self.sources))
+        self.standby = Standby(self.kernel, self.stores, self.table.name, self.changelog, len(self.sources))
 
     # --- rebalance ---
 
@@ -72,12 +74,14 @@ class Stage(Generic[S]):
         self._running.clear()
         for task in self.tasks.values():
             task.close()
+        self.stores.close([task.table.store for task in self.tasks.values()])
         self.tasks.clear()
         self.restores.clear()
 
     async def stop(self) -> None:
         """The end; everything taken has been acknowledged before."""
         self.revoke()
+        await self.stores.closed()
 
     def hasten(self) -> None:
         """Checkpoint everything now."""
@@ -85,16 +89,9 @@ class Stage(Generic[S]):
             task.hasten()
 
     def _new_task(self, partition: int) -> Task[S]:
-        kernel, path = self.kernel, self.kernel.store_path(self.table.name, partition)
-        store, damage = open_store(path, kernel.store_options)
-        if damage:
-            log.error(
-                "%s-%d: the local store was damaged (%s); restoring it from the changelog",
-                self.table.name,
-                partition,
-                damage,
-            )
-        task = Task(
+        kernel, store = self.kernel, MemoryStore()  # until it is opened
+        self.restores[partition] = Restore(partition, store, len(self.sources))
+        return Task(
             partition,
             self.sources,
             PartitionTable(self.table, store, len(self.sources), kernel.value_max_bytes),
@@ -103,11 +100,25 @@ class Stage(Generic[S]):
             kernel.pace_ms,
             kernel.checkpoint_records,
         )
-        self.restores[partition] = Restore(partition, store, len(self.sources))
-        return task
+
+    def _path(self, partition: int) -> Path | None:
+        return self.kernel.store_path(self.table.name, partition)
+
+    async def _open(self, partition: int) -> None:
+        store, damage = await self.stores.open(self._path(partition))
+        if damage:
+            log.error(
+                "%s-%d: the local store was damaged (%s); restoring it from the changelog",
+                self.table.name,
+                partition,
+                damage,
+            )
+        self.tasks[partition].table.store = self.restores[partition].store = store
 
     async def _restore(self, partitions: list[int]) -> None:
         try:
+            for partition in partitions:
+                await self._open(partition)
             if self.kernel.transient:
                 for partition in partitions:
                     self.tasks[partition].load(self.restores[partition])
@@ -128,7 +139,7 @@ class Stage(Generic[S]):
         consumer.assign(changelogs)
         for tp, end in (await consumer.end_offsets(changelogs)).items():
             if (self.restores[tp.partition].store.position() or 0) > end:
-                self._start_over(tp.partition)
+                await self._start_over(tp.partition)
         jobs = [self.restores[p] for p in partitions]
         for job in jobs:
             mark = job.store.position()
@@ -143,6 +154,7 @@ class Stage(Generic[S]):
         starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         for partition in partitions:
             self._check_sources(self.tasks[partition], self.restores[partition], starts, ends)
+            await self.kernel.breathe()
 
     def _check_sources(
         self, task: Task[S], job: Restore, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
@@ -160,14 +172,13 @@ class Stage(Generic[S]):
         )  # fmt: skip
         self._start(task.partition)
 
-    def _start_over(self, partition: int) -> None:
+    async def _start_over(self, partition: int) -> None:
         """The local store is ahead of its changelog: the changelog was re-created. What it says is the truth."""
         log.error(
             "%s-%d: the local store is ahead of its changelog; restoring from the changelog", self.table.name, partition
         )
-        self.tasks.pop(partition).close()
-        discard(self.kernel.store_path(self.table.name, partition))
-        self.tasks[partition] = self._new_task(partition)
+        table, job = self.tasks[partition].table, self.restores[partition]
+        table.store = job.store = await self.stores.start_over(self._path(partition), job.store)
 
     def _start(self, partition: int) -> None:
         task = self.tasks[partition]

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 
 from tables.changelog import POLL_TIMEOUT_MS, Restore
 from tables.kernel import STANDBY_WAIT_MS, Kernel
-from tables.store import discard, open_store
+from tables.store import Stores, discard
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,9 @@ RETRY_S = 1.0
 class Standby:
     """Follows the changelog of one table for the partitions given; `release` before any of them is opened by a task."""
 
-    def __init__(self, kernel: Kernel, table: str, changelog: str, sources: int) -> None:
+    def __init__(self, kernel: Kernel, stores: Stores, table: str, changelog: str, sources: int) -> None:
         self._kernel = kernel
+        self._stores = stores
         self._table = table
         self._changelog = changelog
         self._sources = sources
@@ -40,12 +41,11 @@ class Standby:
             self._following = asyncio.create_task(self._follow_for_ever(partitions), name=f"standby {self._table}")
 
     def release(self) -> None:
-        """Stop at once and close the stores: their next opener may be a task of ours."""
+        """Stop at once and let the stores go: their next opener may be a task of ours."""
         if self._following is not None:
             self._following.cancel()
             self._following = None
-        for job in self._jobs.values():
-            job.store.close()
+        self._stores.close([job.store for job in self._jobs.values()])
         self._jobs.clear()
 
     def lags(self) -> dict[int, int]:
@@ -61,7 +61,7 @@ class Standby:
             except Exception as error:
                 # A standby is a convenience: whatever is wrong with it is said, and its stores start over.
                 log.error("standby of %s: %r", self._table, error)
-                self._discard()
+                await self._discard()
                 await asyncio.sleep(RETRY_S)
 
     async def _follow(self, partitions: list[int]) -> None:
@@ -71,7 +71,7 @@ class Standby:
             reader.assign(tps)
             starts, ends = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
             for tp in tps:
-                reader.seek(tp, self._open(tp.partition, starts[tp], ends[tp]).position)
+                reader.seek(tp, (await self._open(tp.partition, starts[tp], ends[tp])).position)
             while True:
                 for tp, runs in (await reader.getmany(timeout_ms=POLL_TIMEOUT_MS)).items():
                     for rows in runs:
@@ -82,22 +82,22 @@ class Standby:
         finally:
             await reader.stop()
 
-    def _open(self, partition: int, start: int, end: int) -> Restore:
+    async def _open(self, partition: int, start: int, end: int) -> Restore:
         path = self._kernel.store_path(self._table, partition)
-        store, _ = open_store(path, self._kernel.store_options)
+        store, _ = await self._stores.open(path)
         if (store.position() or 0) > end:
-            store.close()
-            discard(path)
-            store, _ = open_store(path, self._kernel.store_options)
+            store = await self._stores.start_over(path, store)
         job = self._jobs[partition] = Restore(partition, store, self._sources)
         job.position, job.end = max(store.position() or 0, start), end
         return job
 
-    def _discard(self) -> None:
-        for partition, job in self._jobs.items():
-            job.store.close()
-            discard(self._kernel.store_path(self._table, partition))
+    async def _discard(self) -> None:
+        partitions = list(self._jobs)
+        self._stores.close([job.store for job in self._jobs.values()])
         self._jobs.clear()
+        await self._stores.closed()
+        for partition in partitions:
+            discard(self._kernel.store_path(self._table, partition))
 
 
 def readiness(stages: list[Any]) -> dict[str, int]:

@@ -5,7 +5,10 @@ the local copy can lag the changelog and never mixes two checkpoints. It may be 
 rebuilds it.
 """
 
+import asyncio
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,3 +158,52 @@ def discard(path: Path | None) -> None:
     """Throw the local copy away (its position is beyond the changelog, or its source was re-created)."""
     if path is not None:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def await_disk(path: Path) -> None:
+    """Return when the disk of that store has taken a write. Blocks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent) as probe:
+        probe.write(b"\0")
+        probe.flush()
+        os.fsync(probe.fileno())
+
+
+class Stores:
+    """Opens and closes the stores of one table beside a running event loop: a busy disk takes seconds for twenty, and a
+    loop that stands still for so long misses its heartbeats."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._options = options
+        self._closing: asyncio.Task[None] | None = None
+
+    async def open(self, path: Path | None) -> tuple[PartitionStore, str | None]:
+        """As `open_store`, once the disk answers: rocksdict holds the interpreter while RocksDB opens (its six syncs),
+        so that a thread would stop the loop as well. Between any two stores the loop turns."""
+        await self.closed()
+        if path is not None:
+            await asyncio.to_thread(await_disk, path)
+        return open_store(path, self._options)
+
+    async def start_over(self, path: Path | None, store: PartitionStore) -> PartitionStore:
+        """An empty store instead of this one."""
+        self.close([store])
+        await self.closed()
+        await asyncio.to_thread(discard, path)
+        return (await self.open(path))[0]
+
+    def close(self, stores: list[PartitionStore]) -> None:
+        """Begin to close these, in a thread; `open` waits for it, as a path can be opened once."""
+        if stores:
+            self._closing = asyncio.create_task(self._close(stores, self._closing), name="close stores")
+
+    async def _close(self, stores: list[PartitionStore], before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await before
+        for store in stores:
+            await asyncio.to_thread(store.close)
+
+    async def closed(self) -> None:
+        """Return when everything that was to be closed is."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)

@@ -265,7 +265,8 @@ class Task(Generic[S]):
         self._due.set()
 
     def close(self) -> None:
-        """The partition is no longer ours. What was not checkpointed is forgotten; its next owner replays it."""
+        """The partition is no longer ours. What was not checkpointed is forgotten; its next owner replays it.
+        The store is not touched any more: whoever opened it closes it."""
         self.closed = True
         # Nobody may wait for a checkpoint or a restore that will not come.
         for event in (self._due, self._checkpointed, self.ready):
@@ -273,7 +274,6 @@ class Task(Generic[S]):
         for outbox in self._outboxes.values():
             outbox.close()
         self._changelog.close()
-        self.table.store.close()
 
 
 def _cause_of(value: bytes | None) -> Cause | None:

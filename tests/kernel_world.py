@@ -43,7 +43,7 @@ CHECKPOINT_STEPS = (
 )
 DEADLINE_S = 120.0
 #: For workers whose end another one must notice. The others have longer: a loop that stands still for half of its
-#: session ends its worker, and on a busy disk it stood still for five while twenty stores were opened.
+#: session ends its worker, and rocksdict holds the interpreter while it opens a store on a busy disk.
 SHORT_SESSION = {"SESSION_TIMEOUT_S": "6"}
 #: Records in one step of `World.load`: the worker is never idle and the whole stays quick to judge.
 LOAD_RECORDS = 50

@@ -12,6 +12,7 @@ from schemas.records import Cause
 from schemas.registry import BOOK_UPDATES
 from tables import order_books
 from tables.stage import Stage
+from tables.store import StoreOptions
 from tables.task import Task
 
 SOURCE = BOOK_UPDATES.name
@@ -27,6 +28,7 @@ class Log:
     """A kernel whose source log starts at `start` and holds these offsets."""
 
     transient = False
+    store_options = StoreOptions()
 
     def __init__(self, offsets: list[int], start: int = 0, committed: int = 0) -> None:
         self.offsets, self.start, self.commit = offsets, start, committed
