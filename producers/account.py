@@ -9,11 +9,10 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -25,10 +24,12 @@ from producers.account_mark import load_mark
 from producers.account_poll import AccountPoller
 from producers.account_reporter import AccountReporter
 from producers.account_stream import AccountStream
+from producers.kafka_start import check_topics, once_kafka_answers
 from producers.market import stop_on_signals, venue_signer, websocket_url
 from producers.publisher import Publisher
 from producers.sole_producer import FeedLock
 from producers.status_server import StatusServer
+from producers.topic_reader import topic_reader
 from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
 from venues.kalshi.account_rest import AccountRest
 from venues.kalshi.addresses import REST_URLS
@@ -37,7 +38,6 @@ from venues.kalshi.auth import RequestSigner
 log = logging.getLogger("account")
 
 STOP_FLUSH_S = 20.0  # for the last records at a clean stop
-KAFKA_RETRY_S = 1.0
 _TOPICS = [FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS, DLQ]
 
 
@@ -94,9 +94,8 @@ class _AccountProducer(Collector):
             parts.push_async_callback(self._publisher.stop)
             await server.start()
             parts.push_async_callback(server.stop)
-            if not await self._start_publisher():
+            if not await self._wait_for_kafka():
                 return
-            await self._check_log()
             await parts.enter_async_context(self._rest)
             try:
                 await self._work()
@@ -107,39 +106,26 @@ class _AccountProducer(Collector):
                     f"stopped, but Kafka did not take the last {self._publisher.unacked} records; they are read again"
                 )
 
-    async def _start_publisher(self) -> bool:
-        while not self._stop.is_set():
-            try:
-                await self._publisher.start()
-                self._kafka_problem = None
-                return True
-            except (KafkaError, OSError) as wrong:
-                self._kafka_problem = f"Kafka not reachable: {type(wrong).__name__}"
-                log.warning("%s", self._kafka_problem)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), KAFKA_RETRY_S)
-        return False
+    async def _wait_for_kafka(self) -> bool:
+        for ask in (self._publisher.start, self._check_log):
+            if not await once_kafka_answers(ask, self._stop, self._set_kafka_problem):
+                return False
+        self._kafka_problem = None
+        return True
+
+    def _set_kafka_problem(self, problem: str) -> None:
+        self._kafka_problem = problem
 
     async def _check_log(self) -> None:
         """A mark beside an empty log would skip every fill before it: the topics were made anew, or are others."""
         expected = self._settings.topic_partitions
-        try:
-            counts = await self._publisher.partition_counts(_TOPICS)
-        except KafkaError as wrong:
-            raise UserMistake(f"topics are missing, run `kalshi-streams topics apply` ({wrong!r})"[:200]) from None
-        for topic, count in counts.items():
-            if count != expected:
-                raise UserMistake(f"TOPIC_PARTITIONS: expected {expected} partitions in {topic}, was {count}")
+        await check_topics(self._publisher, _TOPICS, expected)
         mark = load_mark(self._mark_path)
         if mark is None or mark.fills_ms <= mark.opening_ms:
             return
         partitions = [TopicPartition(FILL_REPORTS.name, n) for n in range(expected)]
-        consumer = AIOKafkaConsumer(**self._bus, enable_auto_commit=False)
-        await consumer.start()
-        try:
+        async with topic_reader(self._bus) as consumer:
             ends = await consumer.end_offsets(partitions)
-        finally:
-            await consumer.stop()
         if not any(ends.values()):
             raise UserMistake(
                 f"{self._mark_path}: fills were read before, but {FILL_REPORTS.name} is empty; "

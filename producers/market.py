@@ -9,7 +9,7 @@ import logging
 import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -19,6 +19,7 @@ from app.settings import Settings
 from domain.errors import Fatal, KalshiStreamsError, UserMistake
 from producers.feed import Feed
 from producers.heartbeats import send_heartbeats
+from producers.kafka_start import KAFKA_RETRY_S, check_topics, once_kafka_answers
 from producers.market_list import MarketList
 from producers.metrics import FeedCounts, feed_registry
 from producers.publisher import Publisher
@@ -34,7 +35,6 @@ from venues.kalshi.rest import KalshiRest
 log = logging.getLogger(__name__)
 
 STOP_FLUSH_S = 20.0  # for the last records at a clean stop; a supervisor waits longer than this before it kills
-KAFKA_RETRY_S = 1.0
 _TOPICS = [BOOK_UPDATES, FEED_STATUS, SNAPSHOT_REQUESTS, TRADES, DLQ]
 
 
@@ -114,9 +114,8 @@ class _MarketProducer:
             if self._recorder is not None:
                 self._start_recorder(self._recorder)
                 parts.push_async_callback(asyncio.to_thread, self._recorder.stop)
-            if not await self._start_publisher():
+            if not await self._wait_for_kafka(predecessor):
                 return
-            await refuse_second(self._bus, self._feed.instance, predecessor)
             try:
                 await self._work()
             finally:
@@ -132,30 +131,20 @@ class _MarketProducer:
         except OSError as wrong:
             raise UserMistake(f"{self._settings.data_dir / 'raw'}: {wrong.strerror}") from None
 
-    async def _start_publisher(self) -> bool:
-        """Wait for Kafka and our topics. False when told to stop meanwhile."""
-        while not self._stop.is_set():
-            try:
-                await self._publisher.start()
-            except (KafkaError, OSError) as wrong:
-                self._kafka_problem = f"Kafka not reachable: {type(wrong).__name__}"
-                log.warning("%s", self._kafka_problem)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), KAFKA_RETRY_S)
-                continue
-            await self._check_partitions()
-            self._kafka_problem = None
-            return True
-        return False
+    async def _wait_for_kafka(self, predecessor: str | None) -> bool:
+        """Kafka, our topics, and no other producer of this feed. False when told to stop meanwhile."""
+        for ask in (
+            self._publisher.start,
+            lambda: check_topics(self._publisher, _TOPICS, self._settings.topic_partitions),
+            lambda: refuse_second(self._bus, self._feed.instance, predecessor),
+        ):
+            if not await once_kafka_answers(ask, self._stop, self._set_kafka_problem):
+                return False
+        self._kafka_problem = None
+        return True
 
-    async def _check_partitions(self) -> None:
-        expected = self._settings.topic_partitions
-        try:
-            for topic, count in (await self._publisher.partition_counts(_TOPICS)).items():
-                if count != expected:
-                    raise UserMistake(f"TOPIC_PARTITIONS: expected {expected} partitions in {topic}, was {count}")
-        except KafkaError as wrong:
-            raise UserMistake(f"topics are missing, run `kalshi-streams topics apply` ({wrong!r})"[:200]) from None
+    def _set_kafka_problem(self, problem: str) -> None:
+        self._kafka_problem = problem
 
     async def _work(self) -> None:
         """All tasks until stop; the first that fails ends all, the feed's last resets included."""

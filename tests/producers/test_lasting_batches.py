@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import NotLeaderForPartitionError
+from aiokafka.errors import NotLeaderForPartitionError, UnknownTopicOrPartitionError
 
 from app.bus import aiokafka_options
 from app.lasting_batches import keep_batches
@@ -14,7 +14,7 @@ from app.settings import load_settings
 from ops.engines.kafka import KafkaEngine
 from ops.topics import apply_topics
 from producers import publisher
-from schemas.registry import TRADES
+from schemas.registry import DLQ, TRADES, Topic
 
 WHERE = TopicPartition("market.book_updates", 0)
 
@@ -58,6 +58,36 @@ async def test_kept_batch_waits_for_a_leader_however_old_it_is() -> None:
         await producer.client.close()
 
 
+@pytest.mark.parametrize(
+    ("answers", "exists"),
+    [([False] * 4, True), ([True, False, False], True), ([False, True], True), ([True, True, True], False)],
+)
+async def test_a_broker_that_is_away_is_not_a_topic_that_is_missing(
+    answers: list[bool], exists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only brokers that answer before and after the time-out, without the topic, say that there is none."""
+    producer = keep_batches(AIOKafkaProducer(enable_idempotence=True, acks="all", request_timeout_ms=0))
+    client, left = producer.client, list(answers)
+    client._topics.add("t")
+
+    async def update() -> bool:
+        """Whether a broker answered; once `answers` are through one tells of the topic."""
+        if not left:
+            monkeypatch.setattr(client.cluster, "partitions_for_topic", lambda _: {0})
+        return left.pop(0) if left else True
+
+    monkeypatch.setattr(client, "force_metadata_update", update)
+    try:
+        if exists:
+            assert await client._wait_on_metadata("t") == {0}
+        else:
+            with pytest.raises(UnknownTopicOrPartitionError):
+                await client._wait_on_metadata("t")
+    finally:
+        producer._closed = True  # it was never started: nothing else to close
+        await client.close()
+
+
 @pytest.mark.engines
 @pytest.mark.timeout(240)
 async def test_broker_away_for_longer_than_the_time_out_gets_everything_once_and_in_order(
@@ -71,13 +101,12 @@ async def test_broker_away_for_longer_than_the_time_out_gets_everything_once_and
     await sender.start()
     try:
         wanted = [b"%d" % n for n in range(3_000)]
-        sender.add_to(TRADES.name, 0, b"k", wanted[0], time.time_ns() // 1_000_000)
-        assert await sender.flush(60.0)  # the topic is known: the first record's look for it has a time-out of its own
-        for value in wanted[1:1_000]:
+        for value in wanted[:1_000]:
             sender.add_to(TRADES.name, 0, b"k", value, time.time_ns() // 1_000_000)
         await asyncio.to_thread(empty_kafka.kill9)
         for value in wanted[1_000:2_000]:
             sender.add_to(TRADES.name, 0, b"k", value, time.time_ns() // 1_000_000)
+        sender.add_to(DLQ.name, 0, b"k", b"first of its topic", time.time_ns() // 1_000_000)
         assert not await sender.flush(4.0)
         await asyncio.to_thread(empty_kafka.start)
         for value in wanted[2_000:]:
@@ -86,14 +115,15 @@ async def test_broker_away_for_longer_than_the_time_out_gets_everything_once_and
     finally:
         await sender.stop()
 
-    assert await _values(empty_kafka) == wanted
+    assert await _values(empty_kafka, TRADES) == wanted
+    assert await _values(empty_kafka, DLQ) == [b"first of its topic"]
 
 
-async def _values(kafka: KafkaEngine) -> list[bytes]:
+async def _values(kafka: KafkaEngine, topic: Topic) -> list[bytes]:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bus_url, enable_auto_commit=False, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        where = TopicPartition(TRADES.name, 0)
+        where = TopicPartition(topic.name, 0)
         consumer.assign([where])
         end = (await consumer.end_offsets([where]))[where]
         consumer.seek(where, 0)  # seek_to_beginning raced with the default reset to the end
