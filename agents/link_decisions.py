@@ -18,7 +18,6 @@ from domain.decision_links import ClientOrder, Decision, LinkedOrder, decided, n
 from schemas.account_records import Fill, FillAmended, OrderReport, RestingOrders
 from schemas.codec import encode_record, numbered_key
 from schemas.order_records import DecisionLink, DecisionLinkPayload, OrderAction
-from schemas.records import Cause
 from schemas.registry import DECISION_LINKS, FILLS, ORDER_REPORTS, ORDERS
 from tables.decision_links import (
     ORDER,
@@ -99,13 +98,14 @@ class LinkFold:
 
     def _count_fill(self, task: Task[LinkValue], fill: Fill) -> None:
         """One more fill of its order; not one that its killed writer published again."""
-        table, order_id, cause = task.table, fill.payload.order_id, fill.cause or Cause("", 0, 0, 0)
+        table, order_id, cause = task.table, fill.payload.order_id, fill.cause
         order = order_of(table, order_id)
-        if (cause.offset, cause.n) <= order.counted:
+        counted = order.counted if cause is None else (cause.offset, cause.n)
+        if cause is not None and counted <= order.counted:
             self.counts["repeats"] += 1
             return
         heard_ms = max(order.heard_ms, fill.ts_ingest)
-        order = replace(order, fills=order.fills + 1, counted=(cause.offset, cause.n), heard_ms=heard_ms)
+        order = replace(order, fills=order.fills + 1, counted=counted, heard_ms=heard_ms)
         table.put(order_key(order_id), order)
         self._add(task, 1, int(order.decision is not None))
 

@@ -4,13 +4,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from account_agents import AgentDesk, append
 from account_trade import by_rest, pushed_fills, traded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import numbered_key
+from schemas.codec import encode_record, numbered_key
 from schemas.order_records import OrderAction, OrderActionPayload
 from schemas.registry import DECISION_LINKS, DLQ, FILLS, ORDERS, decoder
 from tables import decision_links
@@ -113,6 +114,27 @@ def test_a_late_order_report_links_fills_that_came_before(tmp_path: Path) -> Non
     after = decision_links.totals_of(desk.links.task.table)
     assert published(desk) == {order.order_id: "d-1"}
     assert (after.fills, after.linked) == (totals.fills, totals.fills)
+
+
+def test_fills_without_a_cause_are_all_counted(tmp_path: Path) -> None:
+    """Nothing says that they are repeats, neither of each other nor of the one that the very first report caused."""
+    first = AgentDesk(tmp_path / "first")
+    first.report(by_rest(traded(3, 120).ledger, old=False))
+    first.drain()
+    rows, fills = first.logs[FILLS.name], first.records(FILLS.name)
+    assert (fills[0].cause.offset, fills[0].cause.n) == (0, 0)
+
+    desk = AgentDesk(tmp_path / "second")
+    for row, fill in zip(rows[1:], fills[1:], strict=True):
+        payload = msgspec.structs.replace(fill.payload, order_id=fills[0].payload.order_id)
+        append(
+            desk.logs[FILLS.name], row.key, encode_record(msgspec.structs.replace(fill, cause=None, payload=payload))
+        )
+    append(desk.logs[FILLS.name], rows[0].key, rows[0].value)
+    desk.links.take(FILLS.name, len(rows))
+
+    assert decision_links.totals_of(desk.links.task.table).fills == len(fills)
+    assert desk.links.fold.counts["repeats"] == 0
 
 
 def is_fill(record: Any) -> bool:
