@@ -146,8 +146,10 @@ class KillAt:
 def make_sink(kind: str, folder: Path, on_step: Any) -> Any:
     """The sink under test, with bounds so small that every step happens often."""
     if kind == "parquet":
+        from sinks.parquet import run
         from sinks.parquet.sink import ParquetSink, Rotation
 
+        run.ROW_GROUP_ROWS = 100
         return ParquetSink(folder / "parquet", Rotation(300, 1 << 30, 3_600.0), on_step)
     from ops.migrate import migrate_clickhouse
     from sinks.clickhouse.sink import ClickHouseSink

@@ -21,7 +21,7 @@ from schemas.registry import TOPICS, Topic
 from sinks.contract import SinkUnavailable
 from sinks.parquet import files
 from sinks.parquet.files import Span
-from sinks.parquet.run import ROW_GROUP_ROWS, parquet_writer
+from sinks.parquet.run import ROW_GROUP_ROWS, origin, parquet_writer
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,8 @@ class Compactor:
         temporary = folder / f".{first}-{last}.{os.getpid()}.tmp"
         try:
             with temporary.open("wb") as file:
-                with parquet_writer(file, topic, partition, first, last) as writer:
+                with parquet_writer(file, topic) as writer:
+                    writer.add_key_value_metadata(origin(topic, partition, first, last))
                     rows = sum(self._write(writer, table) for table in _row_groups(group))
                 self._on_step("merged written")
                 file.flush()

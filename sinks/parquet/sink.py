@@ -1,13 +1,13 @@
 """The Parquet sink: batches become Arrow tables in memory, tables become one file per run of consecutive offsets.
 
-A file is closed by rows, bytes or age, whichever first, and written in the background while the next run fills. What
-may be acknowledged (`durable_next_offset`) moves when the file has its final name. The names on disk are the truth:
-whatever died, `assign` lists them and `write` skips what they hold.
+Row groups are written in the background while their run fills. A run is closed by rows, bytes or age, whichever first,
+and its file is finished in the background while the next run fills. What may be acknowledged (`durable_next_offset`)
+moves when the file has its final name. The names on disk are the truth: whatever died, `assign` lists them and `write`
+skips what they hold.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,12 +16,11 @@ from schemas.registry import TOPICS, Topic, topic_named
 from sinks.columns import take_records
 from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch, SourceRecord, for_each
 from sinks.parquet import files
-from sinks.parquet.run import Run, write_run
+from sinks.parquet.run import Run, Step, finish_run, write_whole_groups
 from sinks.stats import SinkStats
 
 HELD_BYTES_MAX = 256 << 20  # all open and sealed runs together; beyond it the largest is closed early
 LOOP_RECORDS_MAX = 500  # a batch up to this is decoded on the event loop (about 1 ms); larger ones in a thread
-Step = Callable[[str], None]
 
 
 class ParquetSettings(Protocol):
@@ -57,13 +56,22 @@ class _Partition:
     next: int
     durable: int
     open: Run | None = None
-    sealed: Run | None = None  # closed and being written, or waiting for a second try
-    writing: "asyncio.Task[None] | None" = None
+    sealed: Run | None = None  # closed: its file is being finished, or waits for another try
+    writing: "asyncio.Task[None] | None" = None  # under way, or done: it failed
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def held_bytes(self) -> int:
-        return sum(run.size_bytes for run in (self.open, self.sealed) if run)
+        return sum(run.size_bytes for run in self.runs)
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for run in (self.sealed, self.open) if run]
+
+    @property
+    def to_write(self) -> Run | None:
+        """The run that can be written on now."""
+        return next((run for run in self.runs if run is self.sealed or run.has_unwritten_group), None)
 
 
 def _no_step(_name: str) -> None:
@@ -107,8 +115,9 @@ class ParquetSink:
         old = self._partitions.pop((topic, partition), None)
         if old is not None:
             async with old.lock:  # a file still being written would make the listing wrong
-                if old.writing is not None:
-                    await asyncio.wait([old.writing])
+                await _ended(old.writing)
+                for run in old.runs:
+                    await asyncio.to_thread(run.forget_file)
                 old.open = old.sealed = old.writing = None
         await asyncio.to_thread(files.remove_leftovers, self.root, topic, partition)
         found = await asyncio.to_thread(files.next_offset_on_disk, self.root, topic, partition)
@@ -125,10 +134,11 @@ class ParquetSink:
             await self.assign(batch.topic, batch.partition)
         held = self._partitions[batch.topic, batch.partition]
         async with held.lock:
-            await self._retry_finished(held)  # a file still being written is not waited for: this batch fills the next
+            await self._retry_failed(held)  # a write under way is not waited for
             notes = await self._take(held, batch.records)
             if held.open is not None and self._is_full(held.open):
                 await self._seal(held)
+            self._go_on(held)
         await self._bound_memory()
         return notes
 
@@ -176,39 +186,46 @@ class ParquetSink:
         )
 
     async def _seal(self, held: _Partition) -> None:
-        """Close the open run and write it in the background; at most one is being written per partition."""
-        await self._retry_sealed(held)
-        held.sealed, held.open = held.open, None
-        held.writing = asyncio.create_task(self._write_sealed(held))
-
-    async def _write_sealed(self, held: _Partition) -> None:
-        run = held.sealed
-        if run is None:
-            return
-        begun = time.monotonic()
-        size = await asyncio.to_thread(write_run, self.root, run, self._on_step)
-        self.stats.flushed(time.monotonic() - begun)
-        self.stats.landed(run.topic.name, run.rows, size)
-        held.durable, held.sealed = run.last + 1, None
-
-    async def _retry_sealed(self, held: _Partition) -> None:
-        """Wait for the write in the background; when it failed, try once more here, and say so when it fails again."""
-        if held.writing is not None:
-            await asyncio.wait([held.writing])
-            held.writing.exception()  # looked at: the second try tells the caller
-            held.writing = None
+        """Close the open run and let its file be finished; the one closed before must be final."""
         if held.sealed is not None:
+            await self._settle(held)
+        held.sealed, held.open = held.open, None
+        self._go_on(held)
+
+    def _go_on(self, held: _Partition) -> None:
+        """Write in the background what can be written, unless that is under way or failed."""
+        if held.writing is None and held.to_write is not None:
+            held.writing = asyncio.create_task(self._write_held(held))
+
+    async def _write_held(self, held: _Partition) -> None:
+        """The only writer of the partition: finishes the closed run, then brings the open one up to date."""
+        while run := held.to_write:
+            if run is held.open:
+                await asyncio.to_thread(write_whole_groups, self.root, run, self._on_step)
+                continue
+            size = await asyncio.to_thread(finish_run, self.root, run, self._on_step)
+            self.stats.flushed(run.written_s)
+            self.stats.landed(run.topic.name, run.rows, size)
+            held.durable, held.sealed = run.last + 1, None
+        held.writing = None
+
+    async def _settle(self, held: _Partition) -> None:
+        """Wait until nothing is being written. Raises SinkUnavailable."""
+        await _ended(held.writing)
+        await self._retry_failed(held)
+
+    async def _retry_failed(self, held: _Partition) -> None:
+        """Where the write in the background failed, try once more here, and say so when it fails again."""
+        if held.writing is not None and held.writing.done():
             self.stats.happened("rewritten")
-            await self._write_sealed(held)
+            again = held.writing = asyncio.create_task(self._write_held(held))
+            await _ended(again)
+            again.result()
 
     async def _close(self, held: _Partition) -> None:
         if held.open is not None:
             await self._seal(held)
-            task, held.writing = held.writing, None
-            if task is not None:
-                await task
-        else:
-            await self._retry_sealed(held)
+        await self._settle(held)
 
     async def _bound_memory(self) -> None:
         """Close the largest open runs while all of them together hold more than the bound."""
@@ -222,13 +239,9 @@ class ParquetSink:
         await for_each(self._partitions.values(), self._close_old)
 
     async def _close_old(self, held: _Partition) -> None:
-        await self._retry_finished(held)
+        await self._retry_failed(held)
         if held.open is not None and self._is_full(held.open):
             await self._seal(held)
-
-    async def _retry_finished(self, held: _Partition) -> None:
-        if held.writing is None or held.writing.done():
-            await self._retry_sealed(held)
 
     async def flush(self) -> None:
         """Make everything held final on disk. Raises SinkUnavailable; what failed is kept for the next try."""
@@ -243,6 +256,13 @@ class ParquetSink:
         """One past the highest offset that has its final name on disk; None before `assign`."""
         held = self._partitions.get((topic, partition))
         return None if held is None else held.durable
+
+
+async def _ended(task: "asyncio.Task[None] | None") -> None:
+    """Wait for the task, which goes on when the caller is cancelled, and look at its exception: a retry tells it."""
+    if task is not None:
+        await asyncio.wait([task])
+        task.exception()
 
 
 def _run_end(records: list[SourceRecord], start: int) -> int:

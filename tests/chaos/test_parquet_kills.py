@@ -8,7 +8,7 @@ from book_topic import TOPIC, make_book_topic
 
 from sinks.parquet.reader import iter_records
 
-STEPS_MAX = 12
+STEPS_MAX = 20
 MS_MAX = 150
 
 

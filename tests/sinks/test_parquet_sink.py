@@ -5,7 +5,6 @@ import errno
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from book_chaos import assert_refusals_told, run_with_kills
 from book_topic import PARTITION, TOPIC, batch, make_book_topic
+from parquet_archive import GROUP_ROWS, assert_archive_equals, names, opened
 
 from domain.errors import UserMistake
 from schemas.registry import TOPICS
@@ -22,26 +22,11 @@ from sinks.parquet import files, run
 from sinks.parquet.reader import iter_records
 from sinks.parquet.sink import ParquetSink, Rotation
 
-BIG = Rotation(1_000_000, 1 << 30, 3_600.0)
 
-
-async def opened(root: Path, rotation: Rotation = BIG) -> ParquetSink:
-    """A started sink with the partition assigned."""
-    sink = ParquetSink(root, rotation)
-    await sink.start()
-    await sink.assign(TOPIC, PARTITION)
-    return sink
-
-
-def names(root: Path) -> list[str]:
-    """All file names of the partition in offset order."""
-    return [span.path.name for span in files.list_spans(root, TOPIC, PARTITION)]
-
-
-def assert_archive_equals(root: Path, records: list[Any]) -> None:
-    """The archive gives back the same values and keys at the same offsets."""
-    got = [(archived.offset, archived.key, archived.value) for archived in iter_records(root, TOPIC)]
-    assert got == [(record.offset, record.key, record.value) for record in records]
+@pytest.fixture(autouse=True)
+def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a few hundred rows have several, most of them written before the run is closed."""
+    monkeypatch.setattr(run, "ROW_GROUP_ROWS", GROUP_ROWS)
 
 
 async def test_every_record_comes_back_byte_for_byte(tmp_path: Path) -> None:
@@ -308,8 +293,8 @@ async def test_partitions_are_written_at_once_without_mixing(tmp_path: Path) -> 
 @pytest.mark.long
 def test_kill_nine_between_every_two_steps_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """A short form of the chaos test: one kill at each of the first steps, then a clean end."""
-    kills = run_with_kills("parquet", tmp_path, 13, 2_500, range(1, 9))
+    kills = run_with_kills("parquet", tmp_path, 13, 2_500, range(1, 11))
 
-    assert kills == 8
+    assert kills == 10
     assert_archive_equals(tmp_path / "parquet", make_book_topic(13, 2_500))
     assert_refusals_told(tmp_path, 13, 2_500)
