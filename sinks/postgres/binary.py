@@ -19,9 +19,11 @@ _length = Struct(">i").pack
 _int2 = Struct(">ih").pack
 _int4 = Struct(">ii").pack
 _int8 = Struct(">iq").pack
+_three_int8 = Struct(">iqiqiq").pack
 _times_and_place = Struct(">iqiqiiiq").pack
 _cause_place = Struct(">iiiqii").pack
 _numeric_head = Struct(">ihhHH").pack
+_size_of_two_digits = Struct(">ihhHHHH").pack
 row_head = Struct(">h").pack
 
 
@@ -37,6 +39,7 @@ def text(value: str | None) -> bytes:
 repeated_text = lru_cache(maxsize=_CACHE_ENTRIES)(text)
 
 
+@lru_cache(maxsize=_CACHE_ENTRIES)
 def int2(value: int) -> bytes:
     """smallint. Raises struct.error when it does not fit."""
     return _int2(2, value)
@@ -50,6 +53,13 @@ def int4(value: int | None) -> bytes:
 def int8(value: int | None) -> bytes:
     """bigint. Raises struct.error when it does not fit."""
     return NULL if value is None else _int8(8, value)
+
+
+def three_int8(first: int | None, second: int | None, third: int | None) -> bytes:
+    """Three bigint in one go. Raises struct.error when one does not fit."""
+    if first is None or second is None or third is None:
+        return int8(first) + int8(second) + int8(third)
+    return _three_int8(8, first, 8, second, 8, third)
 
 
 def boolean(value: bool | None) -> bytes:
@@ -100,7 +110,14 @@ def numeric(value: int, scale: int) -> bytes:
 @lru_cache(maxsize=_CACHE_ENTRIES)
 def size(size_e2: int | None) -> bytes:
     """Contracts with two decimals from 1/100 contract."""
-    return NULL if size_e2 is None else numeric(size_e2, 2)
+    if size_e2 is None:
+        return NULL
+    # A new size is common, so the usual ones (below 10,000 contracts, one digit before the point and one behind) are
+    # written without the loop.
+    whole, cents = divmod(size_e2, 100)
+    if cents and 0 < whole < _BASE:
+        return _size_of_two_digits(12, 2, 0, 0, 2, whole, cents * 100)
+    return numeric(size_e2, 2)
 
 
 @lru_cache(maxsize=_CACHE_ENTRIES)

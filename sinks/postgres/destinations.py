@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from msgspec.json import Encoder
@@ -10,7 +11,6 @@ from msgspec.json import Encoder
 from domain.errors import MalformedFrame
 from schemas import records as r
 from schemas import registry
-from sinks.contract import SourceRecord
 from sinks.postgres import binary as b
 
 Fields = tuple[bytes, ...]
@@ -34,17 +34,38 @@ _encode_payload = Encoder().encode
 
 
 @dataclass(frozen=True, eq=False)
+class Events:
+    """The append-only table of a record type: every record a row. `columns` are those of the payload, and `row` turns a
+    payload into their fields, in the same order."""
+
+    table: str
+    columns: tuple[str, ...]
+    row: RowFunction
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """Every column written, envelope first."""
+        return ENVELOPE + self.columns
+
+
+@dataclass(frozen=True, eq=False)
 class Projection:
     """A table with the latest row per key.
 
     `key`: the column, and the payload field of the same name; `columns`: the payload columns it keeps, the key among
-    them; `keeps_payload`: where there is no event table to look it up in.
+    them, with `row` as in `Events`; `keeps_payload`: where there is no event table to look it up in.
     """
 
     table: str
     key: str
     columns: tuple[str, ...]
+    row: RowFunction
     keeps_payload: bool = False
+
+    @cached_property
+    def key_of(self) -> Callable[[Any], str]:
+        """Takes the key from a record."""
+        return attrgetter(f"payload.{self.key}")
 
     @property
     def all_columns(self) -> tuple[str, ...]:
@@ -58,42 +79,28 @@ class Destination:
 
     topic: registry.Topic
     record: type[r.Record]
-    events_table: str | None
-    projection: Projection | None
-    columns: tuple[str, ...]
-    row: RowFunction
+    events: Events | None
+    projection: Projection | None = None
 
     @cached_property
     def event_type(self) -> str:
         """The tag that picks this entry."""
         return str(self.record.__struct_config__.tag)
 
-    @cached_property
-    def stage(self) -> str:
-        """Name of the temporary table that rows pass through."""
-        return f"stage_{self.event_type}"
+    @property
+    def events_table(self) -> str | None:
+        """Name of the event table."""
+        return None if self.events is None else self.events.table
 
     @cached_property
-    def staged_columns(self) -> tuple[str, ...]:
-        """Columns of the stage, in the order of a row's fields."""
-        if self.events_table is None and self.projection is not None:
-            return self.projection.all_columns
-        return ENVELOPE + self.columns
+    def event_head(self) -> bytes:
+        """What every row for the events begins with: the number of fields, and the event type."""
+        return b"" if self.events is None else b.row_head(len(self.events.all_columns)) + b.text(self.event_type)
 
     @cached_property
-    def keeps_payload(self) -> bool:
-        """Whether the projection alone must hold the payload."""
-        return self.projection is not None and self.projection.keeps_payload
-
-    def state_key(self, record: r.Record) -> str:
-        """The projection's key of this record: the payload field has the column's name."""
-        return "" if self.projection is None else str(getattr(record.payload, self.projection.key))  # type: ignore[attr-defined]
-
-    @cached_property
-    def row_prefix(self) -> bytes:
-        """What every row begins with: the number of fields, and the event type where there is one."""
-        head = b.row_head(len(self.staged_columns))
-        return head if self.events_table is None else head + b.text(self.event_type)
+    def state_head(self) -> bytes:
+        """What every row for the projection begins with: the number of fields."""
+        return b"" if self.projection is None else b.row_head(len(self.projection.all_columns))
 
 
 def event_time_ms(record: r.Record) -> int:
@@ -115,27 +122,39 @@ def event_time_ms(record: r.Record) -> int:
     return ts_ms
 
 
-def copy_row(destination: Destination, source: SourceRecord, partition: int, record: r.Record, ts_ms: int) -> bytes:
-    """One row of binary COPY for the stage of this destination.
+def event_row(destination: Destination, offset: int, partition: int, record: r.Record, ts_ms: int) -> bytes:
+    """One row of binary COPY for the event table.
 
     Raises:
         struct.error: an integer beyond its column.
     """
     payload = record.payload  # type: ignore[attr-defined]
-    parts = [
-        destination.row_prefix,
-        b.int2(record.schema_version) if destination.events_table is not None else b"",
-        b.times_and_place(ts_ms, record.ts_ingest, partition, source.offset),
-        b.text(record.idempotency_key),
-    ]
-    if destination.events_table is not None:
-        parts += b.repeated_text(record.source), _cause_fields(record.cause), b.jsonb(_encode_payload(payload))
-        parts += destination.row(payload)
-    else:
-        parts += destination.row(payload)
-        if destination.keeps_payload:
-            parts.append(b.jsonb(_encode_payload(payload)))
-    return b"".join(parts)
+    return b"".join(
+        (
+            destination.event_head,
+            b.int2(record.schema_version),
+            b.times_and_place(ts_ms, record.ts_ingest, partition, offset),
+            b.text(record.idempotency_key),
+            b.repeated_text(record.source),
+            _cause_fields(record.cause),
+            b.jsonb(_encode_payload(payload)),
+            *destination.events.row(payload),  # type: ignore[union-attr]
+        )
+    )
+
+
+def state_row(destination: Destination, offset: int, partition: int, record: r.Record, ts_ms: int) -> bytes:
+    """One row of binary COPY for the projection's stage. Raises like `event_row`."""
+    payload, projection = record.payload, destination.projection  # type: ignore[attr-defined]
+    return b"".join(
+        (
+            destination.state_head,
+            b.times_and_place(ts_ms, record.ts_ingest, partition, offset),
+            b.text(record.idempotency_key),
+            *projection.row(payload),  # type: ignore[union-attr]
+            b.jsonb(_encode_payload(payload)) if projection.keeps_payload else b"",  # type: ignore[union-attr]
+        )
+    )
 
 
 def _cause_fields(cause: r.Cause | None) -> bytes:

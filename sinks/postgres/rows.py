@@ -1,7 +1,7 @@
 """Which record goes where: the one table to extend for a new record type.
 
-An entry names topic, record, event table and/or projection, the payload columns, and the function that turns a payload
-into their fields, in the same order. The envelope's columns are added by `destinations`.
+An entry names topic and record, then event table and/or projection, each with its payload columns and the function that
+turns a payload into their fields, in the same order. The envelope's columns are added by `destinations`.
 """
 
 from schemas import account_records as a
@@ -9,7 +9,7 @@ from schemas import order_records as o
 from schemas import records as r
 from schemas import registry
 from sinks.postgres import binary as b
-from sinks.postgres.destinations import Destination, Fields, Projection
+from sinks.postgres.destinations import Destination, Events, Fields, Projection
 
 _QUOTE = (
     *("market_ticker", "session_id", "sid", "seq", "revision", "status"),
@@ -21,9 +21,7 @@ def _quote(p: r.QuoteUpdatePayload) -> Fields:
     return (
         b.repeated_text(p.market_ticker),
         b.repeated_text(p.session_id),
-        b.int8(p.sid),
-        b.int8(p.seq),
-        b.int8(p.revision),
+        b.three_int8(p.sid, p.seq, p.revision),
         b.repeated_text(p.status),
         b.price(p.yes_bb_px_e4),
         b.size(p.yes_bb_sz_e2),
@@ -99,7 +97,7 @@ _ORDER_MARKET = (
 )
 
 
-def _order_state(p: a.OrderStatePayload) -> Fields:
+def _order_own(p: a.OrderStatePayload) -> Fields:
     return (
         b.repeated_text(p.market_ticker),
         b.text(p.order_id),
@@ -115,6 +113,12 @@ def _order_state(p: a.OrderStatePayload) -> Fields:
         b.size(p.remaining_e2),
         b.timestamp(p.created_ts_ms),
         b.timestamp(p.updated_ts_ms),
+    )
+
+
+def _order_state(p: a.OrderStatePayload) -> Fields:
+    return (
+        *_order_own(p),
         b.int4(p.open_orders_count),
         b.size(p.open_yes_bid_e2),
         b.size(p.open_yes_ask_e2),
@@ -141,29 +145,23 @@ DESTINATIONS: tuple[Destination, ...] = (
     Destination(
         registry.QUOTE_UPDATES,
         r.QuoteUpdate,
-        "events_quote_updates",
-        Projection("state_quote_latest", "market_ticker", _QUOTE),
-        _QUOTE,
-        _quote,
+        Events("events_quote_updates", _QUOTE, _quote),
+        Projection("state_quote_latest", "market_ticker", _QUOTE, _quote),
     ),
-    Destination(registry.FILLS, a.Fill, "events_fills", None, _FILL, _fill),
-    Destination(registry.FILLS, a.FillAmended, "events_fills", None, _FILL, _fill),
+    Destination(registry.FILLS, a.Fill, Events("events_fills", _FILL, _fill)),
+    Destination(registry.FILLS, a.FillAmended, Events("events_fills", _FILL, _fill)),
     Destination(
         registry.POSITIONS,
         a.Position,
         None,
-        Projection("state_positions", "market_ticker", _POSITION, keeps_payload=True),
-        _POSITION,
-        _position,
+        Projection("state_positions", "market_ticker", _POSITION, _position, keeps_payload=True),
     ),
     Destination(
         registry.ORDER_STATES,
         a.OrderState,
-        "events_orders",
-        Projection("state_orders", "order_id", _ORDER_OWN),
-        _ORDER_OWN + _ORDER_MARKET,
-        _order_state,
+        Events("events_orders", _ORDER_OWN + _ORDER_MARKET, _order_state),
+        Projection("state_orders", "order_id", _ORDER_OWN, _order_own),
     ),
-    Destination(registry.ORDERS, o.OrderAction, "events_orders", None, _ORDER_ACTION, _order_action),
-    Destination(registry.DECISION_LINKS, o.DecisionLink, "events_orders", None, _LINK, _link),
+    Destination(registry.ORDERS, o.OrderAction, Events("events_orders", _ORDER_ACTION, _order_action)),
+    Destination(registry.DECISION_LINKS, o.DecisionLink, Events("events_orders", _LINK, _link)),
 )

@@ -24,11 +24,10 @@ from sinks.postgres.partitions import Partitions, day_of
 from sinks.postgres.pool import Connections, PoolConfig, checked_dsn
 from sinks.postgres.rows import DESTINATIONS
 from sinks.postgres.schema import check_schema
-from sinks.postgres.transaction import Move, OnStep, TransactionWriter, no_step
+from sinks.postgres.transaction import PIECE_RECORDS, Move, OnStep, TransactionWriter, no_step
 from sinks.stats import SinkStats
 
 EVENTS_PER_TRANSACTION_MAX = 5_000  # the seeds' ceiling: a transaction stays short enough to repeat
-LOOP_RECORDS_MAX = 500  # rows made on the event loop (about 4 ms); more in a thread
 REPEATS_MAX = 6  # of one transaction; a writer that keeps winning is a second worker, and a person must look
 MAINTENANCE_INTERVAL_S = 3_600
 
@@ -164,10 +163,15 @@ class PostgresSink:
         return notes
 
     async def _read(self, batch: SourceBatch, records: list[SourceRecord]) -> list[Entry]:
-        """The rows of a chunk. A large one is made in a thread: the event loop goes on talking to the server."""
+        """The entries of a chunk, read in pieces between which the event loop goes on talking to the server. Not in a
+        thread: the loop, woken for each part the socket takes, would wait for the interpreter lock each time."""
         read = self._readers[batch.topic].entries
-        is_small = len(records) <= LOOP_RECORDS_MAX
-        return read(records, batch.partition) if is_small else await asyncio.to_thread(read, records, batch.partition)
+        entries: list[Entry] = []
+        for first in range(0, len(records), PIECE_RECORDS):
+            if first:
+                await asyncio.sleep(0)
+            entries += read(records[first : first + PIECE_RECORDS])
+        return entries
 
     async def flush(self) -> None:
         """Nothing is held open between writes."""
@@ -211,7 +215,8 @@ class PostgresSink:
             if held.next_offset is not None:
                 if end <= held.next_offset:
                     return
-                entries = [e for e in entries if e.offset >= held.next_offset]
+                if entries and entries[0].offset < held.next_offset:
+                    entries = [e for e in entries if e.offset >= held.next_offset]
             try:
                 await self._transact(state, held, entries, end, is_staged)
                 return

@@ -14,29 +14,29 @@ from schemas import records as r
 from schemas.codec import numbered_key
 from sinks.contract import SourceRecord
 from sinks.postgres import binary
-from sinks.postgres.destinations import Destination, copy_row, event_time_ms
+from sinks.postgres.destinations import Destination, event_time_ms, state_row
+from sinks.postgres.entries import Entry, Latest, keep_latest, rows_of
 from sinks.postgres.rows import DESTINATIONS
-from sinks.postgres.statements import statements_of
+from sinks.postgres.statements import state_statements
 
 pytestmark = pytest.mark.engines
 
 BY_TYPE = {d.event_type: d for d in DESTINATIONS}
 STATES = [d for d in DESTINATIONS if d.projection is not None]
+NOWHERE = SourceRecord(0, None, None, 0)
 # Few markets and times, revisions around a change of length: ties and late events are the rule.
 EVENT = st.tuples(st.sampled_from(["A", "B"]), st.integers(0, 3), st.sampled_from([8, 9, 10, 11, 99, 100, 1_000]))
 
 
 @pytest.fixture
 def connection(new_database: Callable[[], str]) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
-    """A migrated database with the day of the events."""
+    """A migrated database. Temporary tables empty themselves at each COMMIT, hence autocommit."""
     dsn = new_database()
     migrate_postgres(dsn)
-    with psycopg.connect(dsn) as opened:
-        for destination in DESTINATIONS:
-            if destination.events_table is not None:
-                opened.execute("select ensure_event_partition(%s, '2026-01-23')", (destination.events_table,))
-            opened.execute(statements_of(destination).create_stage)
-        opened.commit()
+    with psycopg.connect(dsn, autocommit=True) as opened:
+        for destination in STATES:
+            assert destination.projection is not None
+            opened.execute(state_statements(destination, destination.projection).create_stage)
         yield opened
 
 
@@ -86,18 +86,16 @@ def make(destination: Destination, ticker: str, ts_ms: int, revision: int) -> r.
 def write(
     connection: "psycopg.Connection[tuple[object, ...]]", destination: Destination, records: list[r.Record]
 ) -> None:
-    """One transaction as the sink's: stage, events, projection; `_offset` is made equal, it is where, not what."""
-    texts = statements_of(destination)
-    found = [
-        copy_row(destination, SourceRecord(0, None, None, 0), 0, record, event_time_ms(record)) for record in records
-    ]
+    """A transaction like the sink's: latest per key, COPY, upsert. `_offset` is made equal: it is where, not what."""
+    assert destination.projection is not None
+    texts = state_statements(destination, destination.projection)
+    latest: Latest = {}
+    keep_latest(latest, destination, [Entry(NOWHERE, 0, destination, each, event_time_ms(each)) for each in records])
+    rows = rows_of(state_row, destination, 0, [latest[key] for key in sorted(latest)])
     with connection.transaction(), connection.cursor() as cursor:
         with cursor.copy(texts.copy_stage) as copy:
-            copy.write(b"".join([binary.FILE_HEADER, *found, binary.FILE_TRAILER]))
-        if texts.insert_events is not None:
-            cursor.execute(texts.insert_events)
-        assert texts.upsert_projection is not None
-        cursor.execute(texts.upsert_projection)
+            copy.write(b"".join([binary.FILE_HEADER, rows, binary.FILE_TRAILER]))
+        cursor.execute(texts.upsert)
 
 
 def contents(
@@ -127,7 +125,6 @@ def test_any_order_and_any_repetition_gives_the_same_projection(
             if run:
                 write(connection, destination, [make(destination, t, T0_MS + ms, rev) for t, ms, rev in run])
         results.append(contents(connection, destination))
-    connection.commit()
 
     assert results[0] == results[1]
     winners = {ticker: max((ms, rev) for t, ms, rev in events if t == ticker) for ticker, _, _ in events}

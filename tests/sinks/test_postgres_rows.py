@@ -13,7 +13,7 @@ from ops.migrate import migrate_postgres
 from schemas import registry
 from sinks.postgres import binary
 from sinks.postgres.rows import DESTINATIONS
-from sinks.postgres.statements import statements_of
+from sinks.postgres.statements import event_statements, state_statements
 
 
 def numeric_text(field: bytes) -> str:
@@ -34,6 +34,13 @@ def exact(value: int, scale: int) -> str:
 def test_numeric_field_is_the_exact_decimal(value: int, scale: int) -> None:
     """No digit is lost at any magnitude or sign."""
     assert numeric_text(binary.numeric(value, scale)) == exact(value, scale)
+
+
+@given(st.one_of(st.integers(0, 1_100_000), st.integers(-(1 << 62), 1 << 62)))
+def test_size_field_is_the_exact_decimal(size_e2: int) -> None:
+    """Usual sizes are written by a shorter way: the same field."""
+    assert numeric_text(binary.size(size_e2)) == exact(size_e2, 2)
+    assert binary.size(size_e2) == binary.numeric(size_e2, 2)
 
 
 @pytest.mark.engines
@@ -74,11 +81,14 @@ def test_every_destination_has_its_tables_and_columns(new_database: Callable[[],
     migrate_postgres(dsn)
     with psycopg.connect(dsn) as connection:
         for destination in DESTINATIONS:
-            texts = statements_of(destination)
-            connection.execute(texts.create_stage)
-            for text in (texts.insert_events, texts.upsert_projection):
-                if text is not None:
-                    connection.execute(text)
+            if destination.events is not None:
+                events = event_statements(destination, destination.events)
+                connection.execute(events.create_stage)
+                connection.execute(events.insert)
+            if destination.projection is not None:
+                states = state_statements(destination, destination.projection)
+                connection.execute(states.create_stage)
+                connection.execute(states.upsert)
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS, ids=lambda d: d.event_type)

@@ -133,6 +133,7 @@ async def test_poison_rows_are_found_and_their_neighbours_land(sink: PostgresSin
     records[20] = source(20, (records[20].value or b"").replace(b"market.book_updates", b"no\\u0000topic"))
     records[30] = source(30, b"\xff\xfe")
     records[31] = source(31, quote(revision=32, cause_offset=31, sid=1 << 70))
+    records[32] = source(32, quote(revision=33, cause_offset=1 << 70))
     records[49] = source(49, quote(revision=50, cause_offset=49, ts_ms=10_000_000_000_000))
 
     notes = await sink.write(batch_of(records))
@@ -144,6 +145,7 @@ async def test_poison_rows_are_found_and_their_neighbours_land(sink: PostgresSin
         20: "unknown_cause",
         30: "undecodable",
         31: "no_row",
+        32: "unknown_cause",
         49: "implausible_event_time",
     }
     assert [offset for _, offset in rows(dsn, KEYS)] == [i for i in range(50) if i not in reasons]
