@@ -122,20 +122,34 @@ class TransactionWriter:
             texts = event_statements(destination, destination.events)
             if is_staged:
                 self._on_step("copy_stage")
-                sent_bytes += await _copy(cursor, texts.copy_stage, rows)
+                sent_bytes += await self._copy(cursor, texts.copy_stage, rows)
                 self._on_step("insert_events")
                 landed = (await cursor.execute(texts.insert)).rowcount
             else:
                 self._on_step("copy_events")
-                sent_bytes += await _copy(cursor, texts.copy, rows)
+                sent_bytes += await self._copy(cursor, texts.copy, rows)
         if destination.projection is not None:
             states = state_statements(destination, destination.projection)
             self._on_step("copy_latest")
             newest = [latest[key] for key in sorted(latest)]
-            sent_bytes += await _copy(cursor, states.copy_stage, [rows_of(state_row, destination, partition, newest)])
+            sent_bytes += await self._copy(
+                cursor, states.copy_stage, [rows_of(state_row, destination, partition, newest)]
+            )
             self._on_step("upsert_projection")
             await cursor.execute(states.upsert)
         return Landed(destination, landed, sent_bytes)
+
+    async def _copy(self, cursor: "AsyncCursor[Any]", text: sql.Composed, pieces: Iterable[bytes]) -> int:
+        """Returns the bytes of the rows. What `pieces` raises ends the COPY, and the transaction with it."""
+        sent_bytes = 0
+        async with cursor.copy(text) as copy:
+            await copy.write(binary.FILE_HEADER)
+            for rows in pieces:
+                self._on_step("copy_rows")
+                await copy.write(rows)
+                sent_bytes += len(rows)
+            await copy.write(binary.FILE_TRAILER)
+        return sent_bytes
 
     async def _prepare(self, connection: "AsyncConnection[Any]", destination: Destination, is_staged: bool) -> None:
         """Make the temporary tables that the transaction passes rows through, once per connection."""
@@ -158,15 +172,3 @@ def _event_rows(destination: Destination, partition: int, entries: list[Entry], 
         piece = entries[first : first + PIECE_RECORDS]
         keep_latest(latest, destination, piece)
         yield rows_of(event_row, destination, partition, piece)
-
-
-async def _copy(cursor: "AsyncCursor[Any]", text: sql.Composed, pieces: Iterable[bytes]) -> int:
-    """Returns the bytes of the rows. What `pieces` raises ends the COPY, and the transaction with it."""
-    sent_bytes = 0
-    async with cursor.copy(text) as copy:
-        await copy.write(binary.FILE_HEADER)
-        for rows in pieces:
-            await copy.write(rows)
-            sent_bytes += len(rows)
-        await copy.write(binary.FILE_TRAILER)
-    return sent_bytes

@@ -144,7 +144,7 @@ async def test_commit_that_never_arrived_is_reported_and_written_again(dsn: str,
         assert connection.execute("select count(*) from events_quote_updates").fetchone() == (2,)
 
 
-@pytest.mark.parametrize("step", ["begin", "copy_events", "upsert_projection", "commit", "committed"])
+@pytest.mark.parametrize("step", ["begin", "copy_rows", "upsert_projection", "commit", "committed"])
 async def test_server_stopped_at_a_step_loses_and_doubles_nothing(own_postgres: PostgresEngine, step: str) -> None:
     """An immediate stop of the server within a transaction, a start later: the store equals the topic."""
     dsn = own_postgres.dsn
