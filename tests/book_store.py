@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from book_topic import PARTITION, books_of, make_book_topic
+from book_topic import PARTITION, batch, books_of, make_book_topic
 
 from schemas import records as r
 from schemas.registry import BOOK_UPDATES
+from sinks.clickhouse.sink import ClickHouseSink
 from sinks.clickhouse.store import Store
 from sinks.contract import SourceRecord
 from sinks.rows import decode_records
@@ -77,3 +78,12 @@ if __name__ == "__main__":
     assert_store_equals(opened, make_book_topic(int(sys.argv[3]), int(sys.argv[4])))
     opened.close()
     assert PARTITION == 0
+
+
+async def written(sink: ClickHouseSink, records: list[SourceRecord], size: int = 700) -> list[Any]:
+    """Write all records in batches and flush. Returns the notes."""
+    notes = []
+    for at in range(0, len(records), size):
+        notes += await sink.write(batch(records[at : at + size]))
+    await sink.flush()
+    return notes

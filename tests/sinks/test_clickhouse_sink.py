@@ -1,15 +1,11 @@
 """The ClickHouse sink on the real engine: every event once, levels equal to the book, whatever is repeated or dies."""
 
-import asyncio
-import itertools
-import math
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from book_chaos import assert_refusals_told, run_with_kills
-from book_store import assert_store_equals, check_in_own_process
+from book_store import assert_store_equals, check_in_own_process, written
 from book_topic import PARTITION, TOPIC, batch, make_book_topic
 
 from app.settings import load_settings
@@ -18,19 +14,10 @@ from schemas import records as r
 from schemas.codec import encode_record
 from schemas.registry import QUOTE_UPDATES, TRADES
 from sinks.clickhouse.reads import get_batch_best_bid_ask, level_age_limit_ms
-from sinks.clickhouse.sink import ClickHouseSink, set_retention
-from sinks.contract import SinkUnavailable, SourceRecord
+from sinks.clickhouse.sink import set_retention
+from sinks.contract import SourceRecord
 
 pytestmark = pytest.mark.engines
-
-
-async def written(sink: ClickHouseSink, records: list[SourceRecord], size: int = 700) -> list[Any]:
-    """Write all records in batches and flush. Returns the notes."""
-    notes = []
-    for at in range(0, len(records), size):
-        notes += await sink.write(batch(records[at : at + size]))
-    await sink.flush()
-    return notes
 
 
 async def test_every_event_is_there_once_and_levels_are_the_book(new_sink: Any) -> None:
@@ -92,95 +79,6 @@ async def test_levels_are_written_again_after_they_were_emptied(new_sink: Any) -
     await sink.assign(TOPIC, PARTITION)
 
     assert_store_equals(sink.store, records)
-
-
-@pytest.mark.parametrize("applied", [True, False])
-async def test_an_insert_of_unknown_outcome_is_neither_lost_nor_doubled(
-    new_sink: Any, applied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A time-out after (or before) the insert was applied: the store is asked where it ends, then goes on."""
-    records = make_book_topic(6, 2_000)
-    sink = await new_sink(flush_rows=400)
-    insert, calls = sink.store.insert, itertools.count()
-
-    def flaky(table: str, rows: Any, token: str) -> None:
-        broken = next(calls) % 3 == 1
-        if applied or not broken:
-            insert(table, rows, token)
-        if broken:
-            raise SinkUnavailable("clickhouse: timed out")
-
-    monkeypatch.setattr(sink.store, "insert", flaky)
-    at = 0
-    while at < len(records):
-        try:
-            await sink.write(batch(records[at : at + 300]))
-            at += 300
-        except SinkUnavailable:
-            continue
-    monkeypatch.setattr(sink.store, "insert", insert)
-    await sink.flush()
-
-    assert_store_equals(sink.store, records)
-    raw, shown = (sink.store.rows(f"select count() from {{db}}.orderbook_events{end}")[0][0] for end in ("_raw", ""))
-    assert raw == shown
-
-
-async def test_no_block_passes_one_whose_wait_was_cancelled(new_sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write is cancelled while its block waits for the one before: its records are held again, and stored."""
-    records, first_is_in, go_on = make_book_topic(7, 600), threading.Event(), threading.Event()
-
-    def hold(_step: str) -> None:
-        first_is_in.set()
-        go_on.wait(60)
-
-    sink = await new_sink(flush_rows=200, on_step=hold)
-    await sink.write(batch(records[:200]))
-    await asyncio.to_thread(first_is_in.wait, 60)
-    settle, is_waiting = sink._settle, asyncio.Event()
-
-    async def told(held: Any) -> None:
-        is_waiting.set()
-        await settle(held)
-
-    monkeypatch.setattr(sink, "_settle", told)
-    second = asyncio.create_task(sink.write(batch(records[200:400])))
-    await asyncio.wait_for(is_waiting.wait(), 60)
-    second.cancel()
-    go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await second
-    await written(sink, records[400:])
-
-    assert_store_equals(sink.store, records)
-
-
-@pytest.mark.parametrize("finish", ["tick", "flush"])
-async def test_a_partition_that_cannot_be_stored_does_not_keep_others_waiting(
-    new_sink: Any, finish: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first of two fails: the second is stored all the same, and the first by the next try."""
-    records = make_book_topic(7, 300)
-    sink = await new_sink(flush_age_s=math.inf)
-    for number in (PARTITION, PARTITION + 1):
-        await sink.write(batch(records, partition=number))
-    sink._flush_age_s = 0.0  # both are due
-    insert = sink.store.insert
-
-    def picky(table: str, rows: Any, token: str) -> None:
-        if rows["_partition"][0].as_py() == PARTITION:
-            raise SinkUnavailable("clickhouse: too many parts")
-        insert(table, rows, token)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(sink.store, "insert", picky)
-        with pytest.raises(SinkUnavailable, match="too many parts"):
-            await getattr(sink, finish)()
-    assert sink.durable_next_offset(TOPIC, PARTITION) is None
-    assert sink.durable_next_offset(TOPIC, PARTITION + 1) == 300
-
-    await getattr(sink, finish)()
-    assert sink.durable_next_offset(TOPIC, PARTITION) == 300
 
 
 async def test_offsets_that_the_log_lost_are_data_and_no_book_survives_them(new_sink: Any) -> None:
