@@ -120,15 +120,15 @@ class ClickHouseSink:
             Partition(self.store, topic, partition, self.incarnations.get(topic, ""), self.stats, self._on_step),
             asyncio.Lock(),
         )
-        old = self._held.get((topic, partition))
+        old = self._held.get((topic, partition))  # until it is replaced: this may be cancelled, and come again
+        if old is not None:
+            async with old.lock:
+                if old.inserting is not None:  # still under way it would make the answer wrong
+                    await asyncio.wait([old.inserting])
+                    old.inserting.exception()  # looked at: the store is asked next
+                old.partition.forget()
         self._held[topic, partition] = held
         async with held.lock:
-            if old is not None:
-                async with old.lock:
-                    if old.inserting is not None:  # still under way it would make the answer wrong
-                        await asyncio.wait([old.inserting])
-                        old.inserting.exception()  # looked at: the store is asked next
-                    old.partition.forget()
             return await self._load(held)
 
     async def _load(self, held: _Held) -> int | None:

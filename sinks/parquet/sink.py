@@ -112,7 +112,7 @@ class ParquetSink:
         Raises:
             UserMistake: the archive has a gap or an overlap; the files are named.
         """
-        old = self._partitions.pop((topic, partition), None)
+        old = self._partitions.get((topic, partition))  # until it is replaced: this may be cancelled, and come again
         if old is not None:
             async with old.lock:  # a file still being written would make the listing wrong
                 await _ended(old.writing)
