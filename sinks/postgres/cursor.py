@@ -21,6 +21,12 @@ class Cursor:
     cause_high: CauseHigh
     incarnation: str | None
 
+    def hole_before(self, offset: int) -> tuple[int, int] | None:
+        """The offsets [from, to) that the log no longer has when its next record is at `offset`."""
+        if self.next_offset is None or offset <= self.next_offset:
+            return None
+        return (self.next_offset, offset)
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:

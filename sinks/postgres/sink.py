@@ -237,7 +237,9 @@ class PostgresSink:
         todo = plan(entries, held.cause_high)
         incarnation = self._incarnations.get(state.lane.topic, held.incarnation)
         new = Cursor(end, todo.cause_high, incarnation)
-        move = Move(state.lane, held, new, _hole(held, entries), frozenset(state.sent))
+        move = Move(
+            state.lane, held, new, held.hole_before(entries[0].offset) if entries else None, frozenset(state.sent)
+        )
         try:
             async with self._connections.take() as connection:
                 await self._writer.write(connection, move, todo, is_staged)
@@ -296,9 +298,3 @@ class PostgresSink:
             except (SinkUnavailable, Fatal) as wrong:
                 # Partitions on demand cover what is missed here; the next hour tries again.
                 log.warning("postgres: maintenance of partitions put off: %s", one_line(wrong))
-
-
-def _hole(held: Cursor, entries: Sequence[Entry]) -> tuple[int, int] | None:
-    if held.next_offset is None or not entries or entries[0].offset <= held.next_offset:
-        return None
-    return (held.next_offset, entries[0].offset)

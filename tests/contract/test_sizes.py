@@ -9,7 +9,6 @@ FUNCTION_LINES_MAX = 50
 #: file -> (bound, reason).
 LONGER_FILES: dict[str, tuple[int, str]] = {
     "tests/producers/test_feed.py": (550, "one scripted venue, all scenarios of a session beside it"),
-    "tests/sinks/test_parquet_sink.py": (350, "one sink, all scenarios on one disk"),
     "tests/sinks/test_postgres_sink.py": (400, "one sink, all scenarios on one server"),
     "tests/domain/test_fills_to_positions.py": (400, "the ten-line fold and everything that is compared with it"),
     "tests/kernel_world.py": (400, "the world of the kernel's kill tests"),
