@@ -62,7 +62,7 @@ def up(
     duration: Annotated[float | None, typer.Option(min=0, help="stop after so many seconds")] = None,
     until_drained: Annotated[bool, typer.Option(help="end when a replay is wholly in every store")] = False,
     data_dir: DataDirOption = None,
-    port_base: Annotated[int | None, typer.Option(min=1024, max=65_500, help="HTTP ports from here (6066)")] = None,
+    port_base: Annotated[int | None, typer.Option(min=1024, max=65_500, help="All ports in a row from here")] = None,
     simulator_option: Annotated[list[str] | None, typer.Option(help="passed on, for example --drop-every=500")] = None,
 ) -> None:
     """Start everything that is not configured away; stop it cleanly on Ctrl-C, SIGTERM or after --duration."""

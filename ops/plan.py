@@ -13,7 +13,7 @@ from ops.feed import Feed
 from ops.ports import LOOPBACK, free_ports, is_free, require_free
 
 PORT_BASE = 6066
-UP_PORTS = 7  # in a row from there: four workers, two producers, the simulator
+UP_PORTS = 9  # in a row from --port-base: four workers, two producers, the simulator, Kafka, ClickHouse
 KAFKA_PORT = 9092
 SIMULATOR = "simulator"
 PRODUCER = "producer-market"
@@ -64,9 +64,12 @@ def choose_ports(settings: Settings, port_base: int | None) -> Ports:
     """
     names = [field.name for field in fields(Ports)]
     base = PORT_BASE if port_base is None else port_base
-    wanted = {name: base + n for n, name in enumerate(names[:UP_PORTS])} | {"kafka": KAFKA_PORT}
-    wanted["clickhouse_http"] = settings.clickhouse_http_port
-    explicit = set(names[:UP_PORTS]) if port_base is not None else set()
+    wanted = {name: base + n for n, name in enumerate(names)}
+    explicit = set(names) if port_base is not None else set()
+    if port_base is None:
+        wanted["kafka"] = KAFKA_PORT
+    if port_base is None or "clickhouse_http_port" in settings.model_fields_set:
+        wanted["clickhouse_http"] = settings.clickhouse_http_port
     if settings.clickhouse_url is None and "clickhouse_http_port" in settings.model_fields_set:
         explicit.add("clickhouse_http")
     if "producer_port" in settings.model_fields_set and port_base is None:

@@ -131,10 +131,8 @@ def running_account(tmp_path: Path, *options: str, **settings: str) -> Iterator[
     # Long: a killed worker comes back as itself at once, and a busy machine must not make one of a slow one.
     clean |= {"SESSION_TIMEOUT_S": "20", "KALSHI_TIER": "prime", "PARQUET_ROTATE_AGE_S": "2", **settings}
     command = [sys.executable, "-m", "ops.cli", "up", "--feed", "sim", "--rate", "50", "--data-dir", str(data)]
-    # ClickHouse's own default port would be somebody else's where two stacks start side by side.
-    port_base = free_port_base(UP_PORTS + 1)
-    clean |= {"CLICKHOUSE_HTTP_PORT": str(port_base + UP_PORTS)}
-    command += ["--port-base", str(port_base)]
+    # The default ports would be somebody else's where two stacks start side by side.
+    command += ["--port-base", str(free_port_base(UP_PORTS))]
     command += [f"--simulator-option={option}" for option in ("--account-rate=0", *options)]
     with log.open("wb") as out:
         up = subprocess.Popen(command, stdout=out, stderr=out, env=clean)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from capture_judge import CAPTURES, ROOT, expected, quote_facts, run_up
 
-from ops.ports import free_ports
+from ops.plan import UP_PORTS
+from ops.ports import free_port_base
 from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES, TRADES
 from sinks.parquet.reader import iter_records
 
@@ -24,7 +25,7 @@ def test_a_new_stack_made_of_the_archive_gives_the_same_quotes(tmp_path: Path) -
     """`up` on the dense capture; `replay --from-parquet` into an empty directory; `up` there on another capture, until
     everything is in every store: inputs are at their offsets, byte for byte, and so is the sequence of quotes."""
     old, new = tmp_path / "old", tmp_path / "new"
-    run_up(old, [CAPTURES[-1]], free_ports(1)[0])
+    run_up(old, [CAPTURES[-1]], free_port_base(UP_PORTS))
 
     command = [str(Path(sys.executable).parent / "kalshi-streams"), "replay", "--from-parquet", str(old / "parquet")]
     done = subprocess.run(
@@ -32,7 +33,7 @@ def test_a_new_stack_made_of_the_archive_gives_the_same_quotes(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
-    run_up(new, [CAPTURES[0]], free_ports(1)[0])
+    run_up(new, [CAPTURES[0]], free_port_base(UP_PORTS))
 
     for topic in (BOOK_UPDATES.name, TRADES.name):
         then = [(row.partition, row.offset, row.key, row.value) for row in iter_records(old / "parquet", topic)]

@@ -57,16 +57,13 @@ def test_clickhouse_port_that_was_asked_for_and_is_taken_is_refused(taken: int) 
 
 
 def test_port_base_numbers_the_components() -> None:
-    """State first, then the sinks, the producer, the simulator."""
-    base = free_port_base(UP_PORTS)
+    """State first, then the sinks, the producer, the simulator, and the engines: two stacks share no default."""
+    base = free_port_base(UP_PORTS + 1)
     ports = choose_ports(_settings(), base)
 
-    assert (ports.state, ports.sink_clickhouse, ports.sink_parquet, ports.simulator) == (
-        base,
-        base + 1,
-        base + 3,
-        base + 5,
-    )
+    assert astuple(ports) == tuple(range(base, base + UP_PORTS))
+    assert (ports.state, ports.sink_parquet, ports.simulator, ports.kafka) == (base, base + 3, base + 5, base + 7)
+    assert choose_ports(_settings(clickhouse_http_port=base + UP_PORTS), base).clickhouse_http == base + UP_PORTS
 
 
 @pytest.mark.parametrize(

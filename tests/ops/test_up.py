@@ -60,6 +60,8 @@ class UpRun:
         self.journal = folder / f"{name}.journal"
         self.data = folder / "data"
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("BUS_", "PG_", "KALSHI_", "MARKET_"))}
+        if "--port-base" not in arguments:  # the default ports are those of another suite on this machine
+            arguments += ("--port-base", str(free_port_base(UP_PORTS)))
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", LAUNCHER, "up", "--data-dir", str(self.data), *arguments],
