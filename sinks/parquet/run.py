@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from domain.errors import Fatal
 from schemas.registry import Topic
 from sinks.columns import topic_columns
 from sinks.contract import SinkUnavailable
@@ -134,7 +135,8 @@ def finish_run(root: Path, run: Run, on_step: Step) -> int:
     the partition without noticing must not write beside its successor.
 
     Raises:
-        SinkUnavailable: the disk refuses (full, read-only), or another worker has written meanwhile.
+        SinkUnavailable: the disk refuses (full, read-only).
+        Fatal: another worker has written meanwhile.
     """
     with _all_or_nothing(root, run) as folder:
         written = _write_groups(folder, run, len(run.groups), on_step)
@@ -148,7 +150,8 @@ def finish_run(root: Path, run: Run, on_step: Step) -> int:
             if run.is_renaming and on_disk == run.last + 1 and final.exists():
                 files.fsync_folder(folder)  # what failed after the rename
             elif on_disk != run.first:
-                raise SinkUnavailable(
+                # Fatal, not unavailable: no second try can succeed, and a restart asks the disk where it ends.
+                raise Fatal(
                     f"{final}: expected the archive to end at {run.first}, was {on_disk}: another worker writes here"
                 )
             else:

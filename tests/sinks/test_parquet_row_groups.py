@@ -14,7 +14,8 @@ import pytest
 from book_topic import PARTITION, TOPIC, batch, make_book_topic
 from parquet_archive import BIG, GROUP_ROWS, assert_archive_equals, assert_nothing_half_written, names, opened
 
-from sinks.contract import SinkUnavailable
+from domain.errors import Fatal
+from sinks.contract import SinkUnavailable, SourceBatch
 from sinks.parquet import files, run
 from sinks.parquet.sink import ParquetSink
 
@@ -191,7 +192,7 @@ async def test_a_zombie_does_not_publish_the_half_written_file_of_its_successor(
     successor = await streaming(tmp_path, records)
     await zombie.flush()
     assert_archive_equals(tmp_path, records[:250])
-    with pytest.raises(SinkUnavailable, match="another worker"):
+    with pytest.raises(Fatal, match="another worker"):
         await successor.flush()
 
     assert_archive_equals(tmp_path, records[:250])
@@ -204,10 +205,32 @@ async def test_a_zombie_is_refused_after_row_groups_of_its_own(tmp_path: Path) -
     zombie = await streaming(tmp_path, records[:250])
     successor = await streaming(tmp_path, records[:150])
     await successor.flush()
-    with pytest.raises(SinkUnavailable, match="another worker"):
+    with pytest.raises(Fatal, match="another worker"):
         await zombie.flush()
     await successor.write(batch(records[150:]))
     await successor.stop()
 
     assert_archive_equals(tmp_path, records)
     assert_nothing_half_written(tmp_path)
+
+
+async def test_a_partition_that_cannot_be_written_does_not_keep_others_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two is refused at the rename: the second's file is finished all the same."""
+    records = make_book_topic(10, 300)
+    sink = await opened(tmp_path)
+    await sink.write(batch(records))
+    await sink.write(SourceBatch(TOPIC, PARTITION + 1, records, len(records)))
+    publish = files.publish
+
+    def picky(temporary: Path, final: Path, on_step: Any) -> None:
+        if final.parent.name == f"p={PARTITION}":
+            raise OSError(errno.EIO, "Input/output error")
+        publish(temporary, final, on_step)
+
+    monkeypatch.setattr(files, "publish", picky)
+    with pytest.raises(SinkUnavailable, match="Input/output error"):
+        await sink.flush()
+    assert sink.durable_next_offset(TOPIC, PARTITION) == 0
+    assert sink.durable_next_offset(TOPIC, PARTITION + 1) == 300

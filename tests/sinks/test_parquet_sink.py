@@ -14,10 +14,10 @@ from book_chaos import assert_refusals_told, run_with_kills
 from book_topic import PARTITION, TOPIC, batch, make_book_topic
 from parquet_archive import GROUP_ROWS, assert_archive_equals, names, opened
 
-from domain.errors import UserMistake
+from domain.errors import Fatal, UserMistake
 from schemas.registry import TOPICS
 from sinks.columns import UNDECODABLE, topic_columns
-from sinks.contract import SinkUnavailable, SourceBatch
+from sinks.contract import SinkUnavailable
 from sinks.parquet import files, run
 from sinks.parquet.reader import iter_records
 from sinks.parquet.sink import ParquetSink, Rotation
@@ -232,28 +232,11 @@ async def test_a_zombie_does_not_write_beside_its_successor(tmp_path: Path) -> N
     await successor.write(batch(records[:200]))
     await successor.flush()
 
-    with pytest.raises(SinkUnavailable, match="another worker"):
+    with pytest.raises(Fatal, match="another worker"):
         await zombie.flush()
     await successor.write(batch(records[200:]))
     await successor.stop()
     assert_archive_equals(tmp_path, records)
-
-
-async def test_a_partition_that_cannot_be_written_does_not_keep_others_open(tmp_path: Path) -> None:
-    """The first of two is refused at the rename: the second's file is finished all the same."""
-    records = make_book_topic(10, 300)
-    refused = await opened(tmp_path)
-    await refused.write(batch(records))
-    successor = await opened(tmp_path)
-    await successor.write(batch(records[:200]))
-    await successor.flush()
-    other = SourceBatch(TOPIC, PARTITION + 1, records, len(records))
-    await refused.write(other)
-
-    with pytest.raises(SinkUnavailable, match="another worker"):
-        await refused.flush()
-    assert refused.durable_next_offset(TOPIC, PARTITION) == 0
-    assert refused.durable_next_offset(TOPIC, PARTITION + 1) == 300
 
 
 async def test_numbers_beyond_64_bits_are_kept_raw(tmp_path: Path) -> None:
