@@ -1,7 +1,7 @@
 """`python -m bench [book|latency|restore|growth|producer|sinks|persist|fills|soak]..`; without a name:
 book, latency, restore, growth, producer.
 
-Environment: BENCH_RUNS (1; 3 for medians), BENCH_RECORDS (2,000,000), SOAK_S (1,800).
+Environment: BENCH_RUNS (1, for sinks 3; medians), BENCH_RECORDS (2,000,000), SOAK_S (1,800).
 """
 
 import asyncio

@@ -34,6 +34,7 @@ from sinks.postgres.sink import PostgresSink
 
 RECORDS = int(os.environ.get("BENCH_SINK_RECORDS", "400000"))
 TOGETHER_RECORDS = int(os.environ.get("BENCH_SINK_TOGETHER_RECORDS", "300000"))
+RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 WARM_PART = 4  # one record in so many is written before the clock starts: the first ones
 MARKETS = 500
 # What the agent hands over at once when it is behind (app.assembly).
@@ -197,20 +198,24 @@ async def run() -> dict[str, Any]:
     updates, quotes = records()
     gc.set_threshold(*GC_THRESHOLD)  # as the worker has it
     gc.freeze()  # the records in memory are the bench's, no worker holds that many
-    measures: list[Callable[[], Any]] = [
-        lambda: parquet(folder, updates),
-        lambda: clickhouse(folder, updates),
-        lambda: postgres(folder, quotes),
-    ]
-    rows = []
-    for measure in measures:
-        row = await measure()
-        say(f"{row['sink']:11} {row['records_per_s']:>9,} records/s of {row['ceiling_rows_per_s']:,}: {row['ratio']}")
-        rows.append(row)
+    measures = [(parquet, updates), (clickhouse, updates), (postgres, quotes)]
+    rows = [await _median_of_runs(measure, folder, records) for measure, records in measures]
     targets = [[f"{row['sink']} against its bare ceiling", row["ratio"], ">=", *TARGETS[row["sink"]]] for row in rows]
     together = await sinks_together.run(TOGETHER_RECORDS)
     sizes = await store_bytes.run(_fresh(WORK / "store_bytes"))
     return {"rows": rows, "targets": targets, "together": together, "bytes": sizes}
+
+
+async def _median_of_runs(measure: Callable[..., Any], folder: Path, records: list[SourceRecord]) -> dict[str, Any]:
+    """The run with the median ratio, and all ratios: a run takes a second or less, and one that met a sync of something
+    else says nothing."""
+    runs = []
+    for _ in range(RUNS):
+        row = await measure(_fresh(folder), records)
+        say(f"{row['sink']:11} {row['records_per_s']:>9,} records/s of {row['ceiling_rows_per_s']:,}: {row['ratio']}")
+        runs.append(row)
+    runs.sort(key=lambda row: float(row["ratio"]))
+    return runs[len(runs) // 2] | {"ratios": ", ".join(str(row["ratio"]) for row in runs)}
 
 
 def _fresh(folder: Path) -> Path:
