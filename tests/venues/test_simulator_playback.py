@@ -165,7 +165,8 @@ async def test_lost_client_goes_on_where_it_stopped_after_fresh_snapshots(tmp_pa
             status = await finished(simulator)
             await until(lambda: len(second.texts) == status["connections"][-1]["frames_served"])
             assert second.of_sid(1)[0]["type"] == "orderbook_snapshot"
-            assert len(second.of_type("orderbook_delta")) == 2_999 - stopped
+            # The frame under way when the first client left may have been played after we asked.
+            assert 2_999 - len(second.of_type("orderbook_delta")) in (stopped, stopped + 1)
             assert as_truth(fold(second.frames)) == await truth(simulator)
 
 
