@@ -49,6 +49,7 @@ def main(
     slow_frames_per_s: int = 0,
     unauthorized: bool = False,
     clean_tail_frames: int = 1_000,
+    join_sid: Annotated[bool, typer.Option(help="a second subscribe to a channel joins its sid")] = False,
     account_rate: Annotated[float, typer.Option(min=0, help="the scripted trader's actions/s; 0 = none")] = 2.0,
     account_budget: Annotated[int, typer.Option(min=1, help="REST tokens/s of the account")] = BUDGET_TOKENS_PER_S,
 ) -> None:

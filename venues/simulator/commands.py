@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from venues.simulator.channels import BOOK, TICKER
+from venues.simulator.channels import BOOK, TICKER, Channel
 from venues.simulator.hub import Hub
 from venues.simulator.session import Session, Subscription
 
@@ -24,6 +24,7 @@ ERRORS = {
     14: "Market ticker required",
     15: "Action required",
     16: "Market not found",
+    18: "Command timeout",
     26: "Subscription market limit exceeded",
 }
 
@@ -104,15 +105,39 @@ def _subscribe(hub: Hub, session: Session, request_id: int | None, params: dict[
         if wanted and not known and not channel.ignores_tickers:
             continue  # nothing left of it; the markets are reported below
         tickers = None if channel.ignores_tickers or not known else set(known)
-        sub = session.subscribe(channel, tickers)
+        sub, tickers = _subscription(hub, session, channel, tickers)
         _reply(session, request_id, {"type": "subscribed", "msg": {"channel": name, "sid": sub.sid}})
+        if name == BOOK and hub.faults.mutes():
+            continue
         hub.route(sub, tickers)
         # A ticker's present state comes only on request, a book's always.
         if channel.on_subscribe is not None and (name != TICKER or params.get("send_initial_snapshot")):
-            channel.on_subscribe(sub, known if known else list(hub.markets))
+            channel.on_subscribe(
+                sub, list(hub.markets) if tickers is None else [t for t in known or () if t in tickers]
+            )
     for ticker in wanted or ():
         if ticker not in hub.markets:
             _error(session, request_id, 16, market_ticker=ticker)
+
+
+def _subscription(
+    hub: Hub, session: Session, channel: Channel, tickers: set[str] | None
+) -> tuple[Subscription, set[str] | None]:
+    """The subscription that a subscribe is about, and which markets it brings to it (None: all)."""
+    present = session.subscribed_to(channel) if hub.faults.settings.join_sid else None
+    if present is None:
+        return session.subscribe(channel, tickers), tickers
+    if present.tickers is None:
+        return present, set()
+    if tickers is None:
+        hub.unroute(present, None)
+        present.tickers = None
+        return present, None
+    new = tickers - present.tickers
+    if len(present.tickers) + len(new) > hub.config.max_markets_per_sub:
+        raise _Refused(26)
+    present.tickers |= new
+    return present, new
 
 
 def _unsubscribe(hub: Hub, session: Session, request_id: int | None, params: dict[str, Any]) -> None:
@@ -143,7 +168,10 @@ def _update_subscription(hub: Hub, session: Session, request_id: int | None, par
         if sub.channel.name != BOOK:
             raise _Refused(13)
         for ticker in known:
-            hub.answer_snapshot(sub, hub.markets[ticker], request_id)
+            if hub.source.knows_book(hub.markets[ticker]):
+                hub.answer_snapshot(sub, hub.markets[ticker], request_id)
+            else:
+                _error(session, request_id, 18, market_ticker=ticker, sid=sub.sid)
     elif sub.tickers is None:
         raise _Refused(11)
     elif action == "add_markets":

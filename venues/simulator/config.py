@@ -13,6 +13,11 @@ class FaultSettings:
 
     `*_every`: each Nth frame of a source, counted over all connections, each kind shifted against the others so that
     equal numbers do not fall on the same frame. Answers to commands are never hit.
+
+    The last four are what the venue may do with subscriptions and has not promised not to: `join_sid`: a subscribe to a
+    channel that the connection already has joins its sid, instead of getting one of its own. `unnumbered_answers`:
+    `get_snapshot` is answered without `seq`. `lose_first_snapshot`: the first frame of each books' sid is lost.
+    `mute_every`: each Nth subscribe to books is acknowledged, and nothing of its markets follows.
     """
 
     drop_every: int = 0
@@ -26,6 +31,10 @@ class FaultSettings:
     unauthorized: bool = False
     clean_tail_frames: int = 1_000  # of a finite source: a lost last frame could not be noticed by anyone
     clean_tail_channel_frames: int = 3  # the same for each channel, because each has its own sequence
+    join_sid: bool = False
+    unnumbered_answers: bool = False
+    lose_first_snapshot: bool = False
+    mute_every: int = 0
 
 
 @dataclass(frozen=True, slots=True)

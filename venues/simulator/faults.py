@@ -31,6 +31,7 @@ class Faults:
         self._frames = 0
         self._silent_until = 0.0
         self._garbled = 0
+        self._book_subscribes = 0
         self.counts: Counter[str] = Counter()
         self.gaps_total = 0
         self.gaps: deque[dict[str, object]] = deque(maxlen=GAPS_KEPT)
@@ -83,6 +84,24 @@ class Faults:
             session.sever()
         else:
             self._hub.frames_dropped += 1
+
+    def mutes(self) -> bool:
+        """Whether the subscribe to books that comes now is one that nothing follows."""
+        every = self.settings.mute_every
+        self._book_subscribes += 1
+        if not every or self._book_subscribes % every:
+            return False
+        self.counts["mute"] += 1
+        return True
+
+    def loses_snapshot(self, sub: "Subscription") -> bool:
+        """Whether the snapshot that comes now is the first frame of its sid and lost; it takes its number."""
+        if sub.seq or not self.settings.lose_first_snapshot:
+            return False
+        sub.next_seq()
+        self.counts["lost_snapshot"] += 1
+        self._hub.frames_dropped += 1
+        return True
 
     def end_subscriptions(self, code: int, sid: int | None = None) -> int:
         """An error frame of `code` on one sid or on all; 10 and 25 end the subscription. Returns how many were told."""

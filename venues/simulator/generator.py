@@ -102,6 +102,10 @@ class Generator:
         """Every book subscription begins with a snapshot."""
         return True
 
+    def knows_book(self, _market: Market) -> bool:
+        """The book is its own."""
+        return True
+
     def session_lost(self, _session: Session) -> None:
         """The market goes on."""
 

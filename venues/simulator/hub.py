@@ -35,6 +35,10 @@ class Source(Protocol):
         """Whether a new book subscription to this market begins with a snapshot of the simulator's."""
         ...
 
+    def knows_book(self, market: Market) -> bool:
+        """Whether the truth of this market is the venue's; a recording does not know it before its first snapshot."""
+        ...
+
     def session_lost(self, session: Session) -> None:
         """A connection is gone."""
         ...
@@ -177,10 +181,9 @@ class Hub:
     def answer_snapshot(self, sub: Subscription, market: Market, request_id: int | None = None) -> None:
         """A snapshot for one subscription; never hit by a fault."""
         head = "" if request_id is None else f'"id":{request_id},'
-        text = (
-            f'{{{head}"type":"orderbook_snapshot","sid":{sub.sid},"seq":{sub.next_seq()},'
-            f'"msg":{self.snapshot_body(market)}}}'
-        )
+        unnumbered = request_id is not None and self.faults.settings.unnumbered_answers
+        seq = "" if unnumbered else f'"seq":{sub.next_seq()},'
+        text = f'{{{head}"type":"orderbook_snapshot","sid":{sub.sid},{seq}"msg":{self.snapshot_body(market)}}}'
         sub.session.deliver(sub, "orderbook_snapshot", text)
 
     def flush(self) -> None:
@@ -201,7 +204,7 @@ class Hub:
     def _first_snapshots(self, sub: Subscription, tickers: Iterable[str]) -> None:
         for ticker in tickers:
             market = self.markets[ticker]
-            if self.source.wants_snapshot(market):
+            if self.source.wants_snapshot(market) and not self.faults.loses_snapshot(sub):
                 self.answer_snapshot(sub, market)
 
     def _first_tickers(self, sub: Subscription, tickers: Iterable[str]) -> None:

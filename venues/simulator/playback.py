@@ -34,6 +34,7 @@ class Playback:
         self._left_of: Counter[tuple[str, str]] = Counter()  # by (ticker, channel)
         self._left_all = 0
         self._begun: set[str] = set()
+        self._shown: set[str] = set()  # markets whose recorded snapshot was served
         self._lost: set[str] = set()  # markets that need a snapshot of ours when subscribed again
         self._waiting = True
         self._cutting: int | None = None  # the file whose cut is being served
@@ -54,6 +55,10 @@ class Playback:
         lost = market.ticker in self._lost
         self._lost.discard(market.ticker)
         return lost or self._config.add_snapshots
+
+    def knows_book(self, market: Market) -> bool:
+        """From its first recorded snapshot on: what the deltas before it changed was never recorded."""
+        return market.ticker in self._shown
 
     def session_lost(self, session: Session) -> None:
         """Stand still until everything is subscribed again; a cut of the recording brings its own snapshots."""
@@ -138,6 +143,7 @@ class Playback:
         self.hub.flush()
         self._cutting = file
         self._cuts += 1
+        self._shown = {ticker for ticker in self._shown if file not in self._files_of[ticker]}
         for session in list(self.hub.sessions):
             session.flush()
             await session.ws.close(code=CUT_CLOSE_CODE, message=b"the recording was cut here")
@@ -186,6 +192,8 @@ class Playback:
         market = self.hub.markets[played.ticker]
         if played.channel == BOOK:
             self._begun.add(played.ticker)
+            if played.kind == "orderbook_snapshot":
+                self._shown.add(played.ticker)
             fold(market, played)
         if not market.targets.get(played.channel):
             self._not_subscribed[played.channel] += 1

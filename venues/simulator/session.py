@@ -59,6 +59,10 @@ class Session:
         self._out_bytes = 0
         self._stamps: list[tuple[int, int]] = []
 
+    def subscribed_to(self, channel: Channel) -> Subscription | None:
+        """The oldest subscription to this channel."""
+        return next((sub for sub in self.subscriptions.values() if sub.channel is channel), None)
+
     def subscribe(self, channel: Channel, tickers: set[str] | None) -> Subscription:
         """A new subscription under the next sid."""
         sub = Subscription(self, self._next_sid, channel, tickers)
