@@ -8,7 +8,8 @@ import sys
 from itertools import cycle, islice
 
 from bench.input import SESSION, Feed, produce
-from tables.changelog import header
+from schemas.registry import BOOK_UPDATES
+from tables.headers import header
 from tables.order_books import BookState, encode
 
 #: Next source offset in the header of each value: nothing of the (empty) source is included.
@@ -24,7 +25,7 @@ def values(keys: int) -> list[tuple[str, bytes]]:
         state.apply_snapshot(SESSION, market.sid, 1 + number, market.yes.items(), market.no.items())
         state.published = state.top()
         state.revision = 1
-        rows.append((market.ticker, header([NEXT_OFFSET]) + encode(state)))
+        rows.append((market.ticker, header({BOOK_UPDATES.name: NEXT_OFFSET}) + encode(state)))
     return rows
 
 

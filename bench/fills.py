@@ -23,8 +23,9 @@ from domain.fills import judge
 from schemas.account_records import FillReport, FillReportPayload
 from schemas.codec import encode_record
 from schemas.registry import DLQ, FILL_REPORTS, FILLS
-from tables.changelog import Restore, header
+from tables.changelog import Restore
 from tables.checkpointed import PartitionTable
+from tables.headers import Headers, header
 from tables.outbox import Outbox, Row
 from tables.seen_fills import SEEN_FILLS, SeenValue, table_key
 from tables.store import MARK_KEY, StoreOptions, open_store
@@ -105,9 +106,9 @@ class Partition:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         store, _ = open_store(folder, StoreOptions())
-        job = Restore(0, store, 1)
+        job = Restore(0, store, Headers())
         job.finish()
-        table: PartitionTable[SeenValue] = PartitionTable(SEEN_FILLS, store, 1, VALUE_MAX_BYTES)
+        table: PartitionTable[SeenValue] = PartitionTable(SEEN_FILLS, store, VALUE_MAX_BYTES)
         outboxes: dict[str, Outbox] = {FILLS.name: Nowhere(), DLQ.name: Nowhere()}
         self.changelog = Nowhere()
         self.task = Task(0, (FILL_REPORTS.name,), table, outboxes, self.changelog, (100, 100), 1 << 30)
@@ -183,7 +184,7 @@ async def _rates(partitions: list[Partition], each: int) -> dict[str, float]:
 
 def _restore(paths: list[Path], each: int) -> Spent:
     """Fill partitions as a restore from their changelogs does. Time of the restore, without making the values."""
-    jobs = [Restore(0, open_store(path, StoreOptions())[0], 1) for path in paths]
+    jobs = [Restore(0, open_store(path, StoreOptions())[0], Headers()) for path in paths]
     spent = Spent()
     for start in range(0, each, BATCH):
         rows = changelog_values(range(start, min(start + BATCH, each)), start, jobs[0].position)
@@ -200,7 +201,7 @@ def _restore(paths: list[Path], each: int) -> Spent:
 
 def changelog_values(numbers: range, next_report: int, next_offset: int) -> list[Any]:
     """What a checkpoint writes after the first reports of these fills, its mark last."""
-    head = header([next_report + len(numbers)])
+    head = header({FILL_REPORTS.name: next_report + len(numbers)})
     rows: list[tuple[bytes, bytes]] = []
     for n in numbers:
         for name, entry in judge(payload_of(n), lambda _: None, 0).writes:

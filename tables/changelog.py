@@ -1,18 +1,19 @@
 """Reading a changelog back: in whole batches, with a deadline, past compacted and tombstone tails.
 
-Every value starts with its header: the next source offset it does not include, 8 bytes big-endian for each source of
-the table. Versions (the sum of a header) rise along a changelog that has one writer; a fall gives away a foreign writer
-(a zombie), and then the highest value of each key wins and is written again by the caller.
+Every value starts with its header: which offsets of its sources it includes (`tables.headers`). Versions (the sum of a
+header) rise along a changelog that has one writer; a fall gives away a foreign writer (a zombie), and then the highest
+value of each key wins and is written again by the caller.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from domain.errors import Fatal
+from tables.headers import Headers, Offsets, reaches_beyond
 from tables.store import MARK_KEY, PartitionStore
 
 #: How long one poll waits for records; bounds how late the end is noticed.
@@ -22,23 +23,13 @@ POLL_TIMEOUT_MS = 200
 EMPTY_ANSWERS_AT_END = 2
 
 
-def header(vector: Iterable[int]) -> bytes:
-    """The header of values written at this vector of next source offsets."""
-    return b"".join([offset.to_bytes(8, "big") for offset in vector])
-
-
-def vector_of(value: bytes, sources: int) -> tuple[int, ...]:
-    """The vector a value was written at."""
-    return tuple(int.from_bytes(value[i * 8 : i * 8 + 8], "big") for i in range(sources))
-
-
 @dataclass
 class Restore:
     """One partition's restore: progress while it runs, findings when it is done."""
 
     partition: int
     store: PartitionStore
-    sources: int
+    headers: Headers
     start: int = 0
     end: int = 0
     position: int = 0
@@ -47,7 +38,7 @@ class Restore:
     high_version: int = -1
     #: Keys whose last record is not their highest: a foreign writer was there. To be written again.
     rewrite: set[bytes] = field(default_factory=set)
-    #: Keys ahead of the last mark: of a checkpoint that was not finished, and not yet caught up with. key -> header.
+    #: Keys ahead of the last mark: of a checkpoint that was not finished, and not yet caught up with. key -> value.
     since_mark: dict[bytes, bytes] = field(default_factory=dict)
     started_s: float = 0.0
     finished_s: float = 0.0
@@ -57,7 +48,7 @@ class Restore:
     def apply(self, rows: list[Any]) -> None:
         """Write a run of changelog records to the store, the highest value of each key."""
         latest: dict[bytes, bytes | None] = {}
-        width = self.sources * 8
+        version_of = self.headers.version
         high = self.high_version
         marked: int | None = None
         for row in rows:
@@ -66,7 +57,7 @@ class Restore:
                 latest[key] = None
                 self.since_mark.pop(key, None)
                 continue
-            version = int.from_bytes(value[:8], "big") if width == 8 else sum(vector_of(value, self.sources))
+            version = version_of(value)
             if version < high and self._is_lower(key, version, latest):
                 # The next checkpoint writes a mark anyway, and a mark is no state that could be read and assigned.
                 if key != MARK_KEY:
@@ -76,11 +67,11 @@ class Restore:
                 high = self.high_version = version
             latest[key] = value
             if key == MARK_KEY:
-                self._forget_included(value[:width], version)
+                self._forget_included(value, version)
                 if not self.since_mark:
                     marked = row.offset + 1
             else:
-                self.since_mark[key] = value[:width]
+                self.since_mark[key] = value
         self.high_version = high
         self.records += len(rows)
         self.position = rows[-1].offset + 1
@@ -90,15 +81,17 @@ class Restore:
 
     def _forget_included(self, mark: bytes, version: int) -> None:
         """Keep what is ahead of this mark: a restart wrote it before it had caught up with what a kill left."""
-        if self.sources == 1 and version >= self.high_version:
+        ends = self.headers.offsets(mark)
+        if len(ends) == 1 and version >= self.high_version:
             self.since_mark.clear()
             return
-        ends = vector_of(mark, self.sources)
         self.since_mark = {
-            key: head
-            for key, head in self.since_mark.items()
-            if any(a > b for a, b in zip(vector_of(head, self.sources), ends, strict=True))
+            key: value for key, value in self.since_mark.items() if reaches_beyond(self.headers.offsets(value), ends)
         }
+
+    def ahead(self) -> dict[bytes, Offsets]:
+        """What each key of an unfinished checkpoint includes."""
+        return {key: self.headers.offsets(value) for key, value in self.since_mark.items()}
 
     def finish(self) -> None:
         """The store is at the end of its changelog."""
@@ -110,7 +103,7 @@ class Restore:
 
     def _is_lower(self, key: bytes, version: int, latest: dict[bytes, bytes | None]) -> bool:
         known = latest[key] if key in latest else self.store.get(key)
-        return known is not None and sum(vector_of(known, self.sources)) > version
+        return known is not None and self.headers.version(known) > version
 
     @property
     def percent(self) -> float:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from domain.errors import Fatal
-from tables.changelog import header
+from tables.headers import Headers, Offsets, Vector, header, header_of, later, source_id
 from tables.store import PartitionStore
 
 S = TypeVar("S")
@@ -24,26 +24,28 @@ DELETED = b""
 @dataclass(frozen=True)
 class CheckpointedTable(Generic[S]):
     """`name` is the table's and its changelog's name for ever. `encode` and `decode` are exact inverses, without the
-    header. `residents_max` bounds the states kept in memory (None: all); the rest is read from RocksDB."""
+    header. `residents_max` bounds the states kept in memory (None: all); the rest is read from RocksDB.
+    `first_sources`: for tables older than headers that name their sources, those they had then, in order."""
 
     name: str
     encode: Callable[[S], bytes]
     decode: Callable[[bytes], S]
     residents_max: int | None = None
+    first_sources: tuple[str, ...] = ()
 
 
 class PartitionTable(Generic[S]):
     """One partition: residents, what is dirty, what is on its way to deletion."""
 
-    def __init__(self, table: CheckpointedTable[S], store: PartitionStore, sources: int, value_max_bytes: int) -> None:
+    def __init__(self, table: CheckpointedTable[S], store: PartitionStore, value_max_bytes: int) -> None:
         self.table = table
+        self.headers = Headers(table.first_sources)
         self.store = store
         self.residents: dict[bytes, S] = {}
         #: Keys to encode at the next checkpoint. A hot fold may add to it directly.
         self.dirty: set[bytes] = set()
         self._deleted: set[bytes] = set()
         self._tombstones: set[bytes] = set()
-        self._width = 8 * sources
         self._value_max_bytes = value_max_bytes
 
     def get(self, key: bytes) -> S | None:
@@ -51,16 +53,16 @@ class PartitionTable(Generic[S]):
         state = self.residents.get(key)
         if state is None and key not in self._deleted:
             raw = self.store.get(key)
-            if raw is not None and len(raw) > self._width:
-                state = self.residents[key] = self.table.decode(raw[self._width :])
+            if raw is not None and (body := raw[self.headers.width(raw) :]):
+                state = self.residents[key] = self.table.decode(body)
         return state
 
     def warm(self) -> None:
         """Read every state into memory, so that lists of residents are complete. For tables without a bound."""
         for key, raw in self.store.items():
-            if len(raw) > self._width:
+            if body := raw[self.headers.width(raw) :]:
                 if key not in self.residents and key not in self._deleted:
-                    self.residents[key] = self.table.decode(raw[self._width :])
+                    self.residents[key] = self.table.decode(body)
             elif key not in self.residents:
                 # Deleted before a restart that came before its tombstone.
                 self._deleted.add(key)
@@ -82,11 +84,11 @@ class PartitionTable(Generic[S]):
         """Every key and state, residents first; reads the whole store."""
         yield from list(self.residents.items())
         for key, raw in self.store.items():
-            if key not in self.residents and key not in self._deleted and len(raw) > self._width:
-                yield key, self.table.decode(raw[self._width :])
+            if key not in self.residents and key not in self._deleted and (body := raw[self.headers.width(raw) :]):
+                yield key, self.table.decode(body)
 
     def encode_changes(
-        self, vector: list[int], ahead: Mapping[bytes, tuple[int, ...]] = MappingProxyType({})
+        self, vector: Vector, ahead: Mapping[bytes, Offsets] = MappingProxyType({})
     ) -> list[tuple[bytes, bytes | None]]:
         """The changes since the last call, at this instant, in key order (the same changes give the same bytes).
 
@@ -98,7 +100,10 @@ class PartitionTable(Generic[S]):
         """
         head = header(vector)
         rows: list[tuple[bytes, bytes | None]] = []
-        heads = {key: header(map(max, vector, included)) for key, included in ahead.items()}
+        heads: dict[bytes, bytes] = {}
+        if ahead:
+            offsets = {source_id(topic): offset for topic, offset in vector.items()}
+            heads = {key: header_of(later(offsets, included)) for key, included in ahead.items()}
         for key in sorted(self.dirty):
             value = heads.get(key, head) + self.table.encode(self.residents[key])
             if len(value) > self._value_max_bytes:

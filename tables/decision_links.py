@@ -10,6 +10,7 @@ import msgspec
 
 from domain.decision_links import ClientOrder, Decision, LinkedOrder
 from domain.errors import Fatal
+from schemas.registry import FILLS, ORDER_REPORTS, ORDERS
 from tables.checkpointed import CheckpointedTable, PartitionTable
 from tables.retention import Clock
 
@@ -122,4 +123,6 @@ def is_expired(value: LinkValue, horizon_ms: int) -> bool:
     return isinstance(value, ClientOrder | LinkedOrder) and value.heard_ms < horizon_ms
 
 
-DECISION_LINKS: CheckpointedTable[LinkValue] = CheckpointedTable(TABLE, encode, decode, RESIDENTS_MAX)
+DECISION_LINKS: CheckpointedTable[LinkValue] = CheckpointedTable(
+    TABLE, encode, decode, RESIDENTS_MAX, (ORDERS.name, ORDER_REPORTS.name, FILLS.name)
+)

@@ -11,6 +11,7 @@ import msgspec
 from domain.errors import Fatal
 from domain.fill_facts import Action, Side
 from domain.orders import LIVE, KnownOrder, ReportedOrder, Status
+from schemas.registry import ORDER_REPORTS
 from tables.checkpointed import CheckpointedTable, PartitionTable
 from tables.retention import Clock
 
@@ -159,4 +160,6 @@ def is_expired(value: OrderValue, horizon_ms: int) -> bool:
     return isinstance(value, MarketOrders) and not value.live and value.ts_event_ms < horizon_ms
 
 
-OPEN_ORDERS: CheckpointedTable[OrderValue] = CheckpointedTable(TABLE, encode, decode, RESIDENTS_MAX)
+OPEN_ORDERS: CheckpointedTable[OrderValue] = CheckpointedTable(
+    TABLE, encode, decode, RESIDENTS_MAX, (ORDER_REPORTS.name,)
+)

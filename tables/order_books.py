@@ -3,6 +3,7 @@
 import msgspec
 
 from domain.book import STALE, Book, Top
+from schemas.registry import BOOK_UPDATES
 from tables.checkpointed import CheckpointedTable
 
 TABLE = "order_books"
@@ -82,4 +83,4 @@ def is_removed(state: BookState) -> bool:
     return state.removed_ms is not None and state.status == STALE
 
 
-ORDER_BOOKS: CheckpointedTable[BookState] = CheckpointedTable(TABLE, encode, decode)
+ORDER_BOOKS: CheckpointedTable[BookState] = CheckpointedTable(TABLE, encode, decode, first_sources=(BOOK_UPDATES.name,))

@@ -13,6 +13,7 @@ import zstandard
 
 from domain.position_ledger import CHUNK_ENTRIES, ChunkRef, MarketLedger, PositionState, VenuePosition
 from domain.positions import Entry, Fold, Opening, Settlement, Sums
+from schemas.registry import FILLS, POSITION_REPORTS
 from tables.checkpointed import CheckpointedTable
 
 TABLE = "positions"
@@ -137,4 +138,6 @@ def decode(raw: bytes) -> MarketPosition:
 
 
 #: All in memory: the account's markets, some hundred bytes each and their fills. What was settled long ago is small.
-POSITIONS: CheckpointedTable[MarketPosition] = CheckpointedTable(TABLE, encode, decode)
+POSITIONS: CheckpointedTable[MarketPosition] = CheckpointedTable(
+    TABLE, encode, decode, first_sources=(FILLS.name, POSITION_REPORTS.name)
+)

@@ -12,6 +12,7 @@ import msgspec
 from domain.errors import Fatal
 from domain.fill_facts import Action, KnownFill, Side, TimeSource, twin_key
 from domain.fills import SeenEntry
+from schemas.registry import FILL_REPORTS
 from tables.checkpointed import CheckpointedTable, PartitionTable
 from tables.retention import Clock
 
@@ -131,4 +132,4 @@ def twins_of(fill: KnownFill) -> bytes:
     return table_key(twin_key(fill))
 
 
-SEEN_FILLS: CheckpointedTable[SeenValue] = CheckpointedTable(TABLE, encode, decode, RESIDENTS_MAX)
+SEEN_FILLS: CheckpointedTable[SeenValue] = CheckpointedTable(TABLE, encode, decode, RESIDENTS_MAX, (FILL_REPORTS.name,))

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from domain.errors import Fatal
 from tables.changelog import Restore, restore
 from tables.checkpointed import CheckpointedTable, PartitionTable
+from tables.headers import Headers, require_distinct
 from tables.kernel import Kernel, refuse_commit_ahead
 from tables.standby import Standby
 from tables.store import MemoryStore, Stores
@@ -50,9 +51,10 @@ class Stage(Generic[S]):
     _running: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        require_distinct(self.sources)
         self.stores = Stores(self.kernel.store_options)
         #: Follows the partitions that are another worker's.
-        self.standby = Standby(self.kernel, self.stores, self.table.name, self.changelog, len(self.sources))
+        self.standby = Standby(self.kernel, self.stores, self.table, self.changelog)
 
     # --- rebalance ---
 
@@ -90,11 +92,11 @@ class Stage(Generic[S]):
 
     def _new_task(self, partition: int) -> Task[S]:
         kernel, store = self.kernel, MemoryStore()  # until it is opened
-        self.restores[partition] = Restore(partition, store, len(self.sources))
+        self.restores[partition] = Restore(partition, store, Headers(self.table.first_sources))
         return Task(
             partition,
             self.sources,
-            PartitionTable(self.table, store, len(self.sources), kernel.value_max_bytes),
+            PartitionTable(self.table, store, kernel.value_max_bytes),
             {topic: kernel.outbox(topic, partition) for topic in self.outputs},
             kernel.outbox(self.changelog, partition),
             kernel.pace_ms,
@@ -168,7 +170,7 @@ class Stage(Generic[S]):
         log.info(
             "restored %s-%d: %d records in %.2f s, resuming at %s",
             self.table.name, task.partition, job.records, job.finished_s - job.started_s,
-            dict(zip(self.sources, task.vector, strict=True)),
+            task.vector,
         )  # fmt: skip
         self._start(task.partition)
 
@@ -265,7 +267,7 @@ class Stage(Generic[S]):
         start = task.next_offset(topic)
         log.error("%s-%d: offsets [%d, %d) were deleted before they were read", topic, task.partition, start, end)
         self.holes.append((topic, task.partition, start, end))
-        task.vector[self.sources.index(topic)] = end
+        task.vector[topic] = end
         task.publish(self.on_hole(task, topic, start, end), lambda: None)
 
     # --- reading ---
@@ -275,7 +277,7 @@ class Stage(Generic[S]):
         task = self.tasks.get(partition)
         if task is None or not task.restored:
             return None
-        return task.table.get(key), task.vector[0]
+        return task.table.get(key), task.position
 
     @property
     def restoring(self) -> list[Restore]:

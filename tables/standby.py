@@ -14,6 +14,8 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from tables.changelog import POLL_TIMEOUT_MS, Restore
+from tables.checkpointed import CheckpointedTable
+from tables.headers import Headers
 from tables.kernel import STANDBY_WAIT_MS, Kernel
 from tables.store import Stores, discard
 
@@ -26,12 +28,12 @@ RETRY_S = 1.0
 class Standby:
     """Follows the changelog of one table for the partitions given; `release` before any of them is opened by a task."""
 
-    def __init__(self, kernel: Kernel, stores: Stores, table: str, changelog: str, sources: int) -> None:
+    def __init__(self, kernel: Kernel, stores: Stores, table: CheckpointedTable[Any], changelog: str) -> None:
         self._kernel = kernel
         self._stores = stores
-        self._table = table
+        self._table = table.name
         self._changelog = changelog
-        self._sources = sources
+        self._headers = Headers(table.first_sources)
         self._jobs: dict[int, Restore] = {}
         self._following: asyncio.Task[None] | None = None
 
@@ -87,7 +89,7 @@ class Standby:
         store, _ = await self._stores.open(path)
         if (store.position() or 0) > end:
             store = await self._stores.start_over(path, store)
-        job = self._jobs[partition] = Restore(partition, store, self._sources)
+        job = self._jobs[partition] = Restore(partition, store, self._headers)
         job.position, job.end = max(store.position() or 0, start), end
         return job
 

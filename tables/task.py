@@ -22,9 +22,10 @@ import msgspec
 
 from domain.errors import Fatal
 from schemas.records import Cause
-from tables.changelog import Restore, header, vector_of
+from tables.changelog import Restore
 from tables.checkpointed import PartitionTable
 from tables.crashpoints import reach
+from tables.headers import Offsets, Vector, header, reaches_beyond, source_id
 from tables.outbox import Outbox, Row
 from tables.store import MARK_KEY
 
@@ -70,10 +71,11 @@ class Task(Generic[S]):
         self.partition = partition
         self.sources = sources
         self.table = table
-        self.vector = [0] * len(sources)
+        #: Next offset of each source that the state does not include; sources no longer read stand there too.
+        self.vector: Vector = dict.fromkeys(sources, 0)
         self.causes: dict[str, tuple[int, int]] = {}
-        #: Keys whose value is ahead of the mark: an unfinished checkpoint before a kill. key -> vector.
-        self.ahead: dict[bytes, tuple[int, ...]] = {}
+        #: Keys whose value is ahead of the mark: an unfinished checkpoint before a kill. key -> what it includes.
+        self.ahead: dict[bytes, Offsets] = {}
         self.aligned: set[str] = set()
         #: Set when restored, and also when a rebalance comes before that: see `restored`.
         self.ready = asyncio.Event()
@@ -101,13 +103,11 @@ class Task(Generic[S]):
         """Take over where the restored store stands."""
         raw = self.table.store.get(MARK_KEY)
         if raw is not None:
-            mark = _decode_mark(raw[8 * len(self.sources) :])
-            self.vector = [mark.sources.get(topic, 0) for topic in self.sources]
+            mark = _decode_mark(raw[self.table.headers.width(raw) :])
+            self.vector |= mark.sources
             self.causes = dict(mark.causes)
-        for key, head in restored.since_mark.items():
-            vector = vector_of(head, len(self.sources))
-            if any(a > b for a, b in zip(vector, self.vector, strict=True)):
-                self.ahead[key] = vector
+        ends = self._ends()
+        self.ahead = {key: offsets for key, offsets in restored.ahead().items() if reaches_beyond(offsets, ends)}
         self._changelog.next_offset = restored.position
         self.table.rewrite(restored.rewrite)
         self.foreign_rewrites += len(restored.rewrite)
@@ -122,26 +122,34 @@ class Task(Generic[S]):
 
     def next_offset(self, topic: str) -> int:
         """The first offset of that source that the state does not include."""
-        return self.vector[self.sources.index(topic)]
+        return self.vector[topic]
+
+    @property
+    def position(self) -> int:
+        """The next offset of the first source: what a view says its state stands at."""
+        return self.vector[self.sources[0]]
+
+    def _ends(self) -> Offsets:
+        return {source_id(topic): offset for topic, offset in self.vector.items()}
 
     def admit(self, topic: str, rows: list[Any]) -> list[Any]:
         """The records of a run that the state does not include yet; from now on it does."""
-        index = self.sources.index(topic)
-        start = self.vector[index]
+        start = self.vector[topic]
         if rows[0].offset < start:
             rows = [row for row in rows if row.offset >= start]
             if not rows:
                 return rows
-        self.vector[index] = rows[-1].offset + 1
+        self.vector[topic] = rows[-1].offset + 1
         if self.ahead:
-            rows = [row for row in rows if not self._included(index, row)]
+            source = source_id(topic)
+            rows = [row for row in rows if not self._included(source, row)]
         self.records_total += len(rows)
         self.records_since_checkpoint += len(rows)
         return rows
 
-    def _included(self, index: int, row: Any) -> bool:
-        vector = self.ahead.get(row.key)
-        if vector is None or row.offset >= vector[index]:
+    def _included(self, source: int, row: Any) -> bool:
+        offsets = self.ahead.get(row.key)
+        if offsets is None or row.offset >= offsets.get(source, 0):
             return False
         # Its effect is in the value, so its cause has been taken: published again later, it must be known.
         self.repeats(_cause_of(row.value))
@@ -221,8 +229,9 @@ class Task(Generic[S]):
         queued = {outbox: outbox.queued for outbox in self._outboxes.values()}
         rows = self.table.encode_changes(self.vector, self.ahead)
         rows.append((MARK_KEY, self._mark()))
-        if self.ahead and all(all(a <= b for a, b in zip(v, self.vector, strict=True)) for v in self.ahead.values()):
-            self.ahead = {}
+        if self.ahead:
+            ends = self._ends()
+            self.ahead = {key: offsets for key, offsets in self.ahead.items() if reaches_beyond(offsets, ends)}
         reach("checkpoint.encoded")
         for outbox, count in queued.items():
             await outbox.wait_acked(count)
@@ -248,7 +257,7 @@ class Task(Generic[S]):
         self.checkpoint_last_s = self.progress_s - started_s
 
     def _mark(self) -> bytes:
-        mark = Mark(dict(zip(self.sources, self.vector, strict=True)), self.causes)
+        mark = Mark(self.vector, self.causes)
         return header(self.vector) + _encode_mark(mark)
 
     def _rewrite_everything(self) -> None:

@@ -27,6 +27,7 @@ from schemas.registry import (
 from tables import open_orders, seen_fills
 from tables.changelog import Restore
 from tables.checkpointed import PartitionTable
+from tables.headers import Headers
 from tables.kernel import TransientOutbox
 from tables.stage import Stage
 from tables.store import MemoryStore
@@ -53,7 +54,7 @@ class Agent:
         self.at = dict.fromkeys(stage.sources, 0)
 
     def _task(self, store: MemoryStore) -> Task[Any]:
-        table = PartitionTable(self.stage.table, store, len(self.stage.sources), 4 << 20)
+        table = PartitionTable(self.stage.table, store, 4 << 20)
         outboxes: dict[str, Any] = {name: TransientOutbox(name, 0) for name in self.stage.outputs}
         changelog = TransientOutbox("changelog", 0)
         return Task(0, self.stage.sources, table, outboxes, changelog, (100, 100), 1_000_000)
@@ -83,7 +84,7 @@ class Agent:
         """End without a checkpoint, the last `lost` changelog records never written; start again from the rest."""
         sent = self.task._changelog.sent  # type: ignore[attr-defined]
         del sent[max(0, len(sent) - lost) :]
-        job = Restore(0, MemoryStore(), len(self.stage.sources))
+        job = Restore(0, MemoryStore(), Headers(self.stage.table.first_sources))
         if sent:
             job.apply([SimpleNamespace(offset=i, key=k, value=v) for i, (k, v) in enumerate(sent)])
         job.finish()
@@ -92,7 +93,7 @@ class Agent:
         self.task.load(job)
         if self.stage.table.residents_max is None:
             self.task.table.warm()
-        self.at = dict(zip(self.stage.sources, self.task.vector, strict=True))
+        self.at = dict(self.task.vector)
 
 
 class AgentDesk:

@@ -10,8 +10,6 @@ from typing import Any
 
 import psycopg
 
-from app.settings import load_settings
-from app.worker import build_app
 from schemas.registry import FILLS, ORDER_STATES, POSITIONS
 from sinks.parquet.reader import iter_records
 from tables import open_orders, positions, seen_fills
@@ -73,13 +71,11 @@ class AccountStores:
         }
 
     def _table(self, table: CheckpointedTable[Any]) -> list[Any]:
-        stages = build_app(load_settings(data_dir=self.data), transient=True).stages
-        sources = {stage.table.name: len(stage.sources) for stage in stages}
         found: list[Any] = []
         for path in sorted(self.data.rglob(f"{table.name}-*.rocksdb")):
             store, damage = open_store(path, StoreOptions())
             assert damage is None
-            found += [value for _, value in PartitionTable(table, store, sources[table.name], 1 << 30).items()]
+            found += [value for _, value in PartitionTable(table, store, 1 << 30).items()]
             store.close()
         return found
 

@@ -10,8 +10,8 @@ from typing import Any
 from agents.maintain_books import BookFold
 from schemas.registry import BOOK_UPDATES, DLQ, QUOTE_UPDATES, SNAPSHOT_REQUESTS
 from tables import order_books
-from tables.changelog import vector_of
 from tables.checkpointed import PartitionTable
+from tables.headers import Headers
 from tables.kernel import TransientOutbox
 from tables.outbox import Outbox
 from tables.store import MARK_KEY, MemoryStore
@@ -19,6 +19,7 @@ from tables.task import Task
 
 BOOK_OUTPUTS = (QUOTE_UPDATES, SNAPSHOT_REQUESTS, DLQ)
 GRACE_MS = 3_600_000
+HEADERS = Headers((BOOK_UPDATES.name,))
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Outcome:
 
 def memory_task(partition: int = 0) -> Task[order_books.BookState]:
     """A task without a broker or a disk."""
-    table = PartitionTable(order_books.ORDER_BOOKS, MemoryStore(), 1, 4 << 20)
+    table = PartitionTable(order_books.ORDER_BOOKS, MemoryStore(), 4 << 20)
     outboxes: dict[str, Outbox] = {t.name: TransientOutbox(t.name, partition) for t in BOOK_OUTPUTS}
     changelog = TransientOutbox("changelog", partition)
     return Task(partition, (BOOK_UPDATES.name,), table, outboxes, changelog, (100, 100), 1_000_000)
@@ -78,8 +79,8 @@ def table_of(changelog: dict[int, list[Any]]) -> dict[bytes, bytes]:
             if row.key == MARK_KEY:
                 continue
             table.pop(row.key, None)
-            if row.value is not None and len(row.value) > 8:
-                table[row.key] = row.value[8:]
+            if row.value is not None and (body := row.value[HEADERS.width(row.value) :]):
+                table[row.key] = body
     return table
 
 
@@ -90,7 +91,7 @@ def lowered(changelog: dict[int, list[Any]]) -> list[bytes]:
     for rows in changelog.values():
         for row in rows:
             if row.value is not None and row.key != MARK_KEY:
-                last[row.key] = vector_of(row.value, 1)[0]
+                last[row.key] = HEADERS.version(row.value)
                 highest[row.key] = max(last[row.key], highest.get(row.key, -1))
     return [key for key, version in last.items() if version < highest[key]]
 

@@ -41,7 +41,7 @@ def add_account(
         for task in _restored(positions):
             for _, position in task.table.items():
                 resting = _inventory(orders, task.partition, position.state.market_ticker)
-                rows.append(position_row(position, resting, task.vector[0]))
+                rows.append(position_row(position, resting, task.position))
         return self.json(sorted(rows, key=lambda row: row["market_ticker"]))
 
     @app.page("/positions/{ticker}", name="position")
@@ -133,7 +133,7 @@ def reconciliation_rows(positions: Stage[MarketPosition], orders: Stage[OrderVal
     rows: dict[str, dict[str, Any]] = {}
     for task in _restored(positions):
         for _, position in task.table.items():
-            full = position_row(position, None, task.vector[0])
+            full = position_row(position, None, task.position)
             if full["venue_position"] is not None:
                 names = ("market_ticker", "pos_filled", "venue_position", "drift", "drift_since_ms")
                 rows[full["market_ticker"]] = {name: full[name] for name in names}

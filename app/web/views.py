@@ -52,7 +52,7 @@ def positions(app: Any) -> dict[str, int]:
     rows: dict[str, int] = {}
     for stage in app.stages:
         for task in getattr(stage, "tasks", {}).values():
-            rows |= {f"{topic}-{task.partition}": at for topic, at in zip(task.sources, task.vector, strict=True)}
+            rows |= {f"{topic}-{task.partition}": at for topic, at in task.vector.items()}
         for feed in getattr(stage, "feeds", {}).values():
             rows[f"{feed.tp.topic}-{feed.tp.partition}"] = feed.next_offset
     return rows
@@ -98,7 +98,7 @@ def add_books(app: Any, stage: Any, conf: Settings) -> None:
                 continue
             age = feed.of(task.partition)
             states = (task.table.get(t.encode()) for t in wanted) if wanted else list(task.table.residents.values())
-            rows += [_bbo(s, task.vector[0], *age) for s in states if s is not None and not is_removed(s)]
+            rows += [_bbo(s, task.position, *age) for s in states if s is not None and not is_removed(s)]
         return self.json(sorted(rows, key=lambda row: row["market_ticker"]))
 
 

@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from app.transport import read_lean
 from domain.errors import Fatal
 from ops.engines.kafka import KafkaEngine
-from tables.changelog import Restore, header, restore
+from tables.changelog import Restore, restore
+from tables.headers import Headers, header
 from tables.outbox import Outbox
 from tables.store import MemoryStore
 
@@ -40,7 +41,7 @@ class Log:
         )  # fmt: skip
         await consumer.start()
         try:
-            job = Restore(0, store, 1)
+            job = Restore(0, store, Headers())
             await restore(consumer, self.topic, [job], [], deadline_s, _no_wait)
             return job
         finally:
@@ -86,17 +87,19 @@ async def new_log(kafka: KafkaEngine) -> AsyncIterator[Callable[[], Awaitable[Lo
 async def test_record_of_two_megabytes_is_written_and_restored(new_log: Any) -> None:
     """Larger than a produce batch and than a fetch, between small ones."""
     log, big = await new_log(), b"x" * (2 << 20)
-    await log.write((b"a", header([1]) + b"1"), (b"big", header([2]) + big), (b"b", header([3]) + b"2"))
+    await log.write(
+        (b"a", header({"in": 1}) + b"1"), (b"big", header({"in": 2}) + big), (b"b", header({"in": 3}) + b"2")
+    )
     store = MemoryStore()
     job = await log.restored(store)
-    assert {key: raw[8:] for key, raw in store.items()} == {b"a": b"1", b"big": big, b"b": b"2"}
+    assert {key: raw[len(header({"in": 1})) :] for key, raw in store.items()} == {b"a": b"1", b"big": big, b"b": b"2"}
     assert (job.records, job.position, log.outbox.foreign_jumps) == (3, 3, 0)
 
 
 async def test_tail_of_tombstones_and_transaction_markers_does_not_hang(new_log: Any, kafka: KafkaEngine) -> None:
     """The last offset of the log is no record at all: the end is reached all the same."""
     log = await new_log()
-    await log.write((b"a", header([1]) + b"1"), (b"b", header([2]) + b"2"), (b"b", None))
+    await log.write((b"a", header({"in": 1}) + b"1"), (b"b", header({"in": 2}) + b"2"), (b"b", None))
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bus_url, transactional_id=log.topic)
     await producer.start()
     async with producer.transaction():
@@ -126,7 +129,7 @@ async def _wait_for_end(kafka: KafkaEngine, topic: str, end: int) -> None:
 async def test_log_whose_records_are_all_gone_is_restored_at_once(new_log: Any) -> None:
     """Log start and log end are the same, above what the store knows."""
     log = await new_log()
-    await log.write((b"a", header([1]) + b"1"), (b"b", header([2]) + b"2"))
+    await log.write((b"a", header({"in": 1}) + b"1"), (b"b", header({"in": 2}) + b"2"))
     await log.truncate(2)
     job = await log.restored(MemoryStore())
     assert (job.records, job.position, job.done) == (0, 2, True)
@@ -139,11 +142,11 @@ async def test_warm_start_reads_only_what_came_later(new_log: Any) -> None:
     from tables.store import MARK_KEY
 
     log, store, task = await new_log(), MemoryStore(), memory_task()
-    task.vector = [1]
-    await log.write((b"a", header([1]) + b"1"), (MARK_KEY, task._mark()))
+    task.vector = {"in": 1}
+    await log.write((b"a", header({"in": 1}) + b"1"), (MARK_KEY, task._mark()))
     assert (await log.restored(store)).records == 2
-    task.vector = [2]
-    await log.write((b"b", header([2]) + b"2"), (MARK_KEY, task._mark()))
+    task.vector = {"in": 2}
+    await log.write((b"b", header({"in": 2}) + b"2"), (MARK_KEY, task._mark()))
     assert (await log.restored(store)).records == 2
     assert sorted(key for key, _ in store.items()) == [b"a", b"b"]
 
@@ -152,7 +155,7 @@ async def test_frozen_broker_ends_the_restore_at_its_deadline(new_log: Any, kafk
     """No answer is no proof of an empty tail: the restore does not pass for done, and does not hang."""
     log = await new_log()
     for first in range(0, 2_000, 100):  # twenty batches, so that the client cannot have fetched the last one already
-        await log.write(*[(b"%d" % i, header([i + 1]) + b"x" * 1_000) for i in range(first, first + 100)])
+        await log.write(*[(b"%d" % i, header({"in": i + 1}) + b"x" * 1_000) for i in range(first, first + 100)])
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bus_url, max_partition_fetch_bytes=10_000)
     await consumer.start()
     frozen = False
@@ -163,7 +166,7 @@ async def test_frozen_broker_ends_the_restore_at_its_deadline(new_log: Any, kafk
             frozen = True
             kafka.pause()
 
-    job = Restore(0, MemoryStore(), 1)
+    job = Restore(0, MemoryStore(), Headers())
     try:
         with pytest.raises(Fatal, match="expected progress within 1 s, was none"):
             await restore(consumer, log.topic, [job], [], 1, freeze_once)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_judge import memory_task
 
-from tables.changelog import Restore, header
+from tables.changelog import Restore
+from tables.headers import Headers, header, source_id
 from tables.store import MARK_KEY, MemoryStore
 from tables.task import Mark, _encode_mark
 
@@ -17,7 +18,7 @@ SOURCE = "market.book_updates"
 def log_of(*records: tuple[bytes, int | None, bytes]) -> list[Any]:
     """A changelog of (key, version or None for a tombstone, body)."""
     return [
-        SimpleNamespace(offset=i, key=key, value=None if version is None else header([version]) + body)
+        SimpleNamespace(offset=i, key=key, value=None if version is None else header({SOURCE: version}) + body)
         for i, (key, version, body) in enumerate(records)
     ]
 
@@ -29,7 +30,7 @@ def mark(version: int) -> tuple[bytes, int, bytes]:
 
 def restored(store: MemoryStore, rows: list[Any], cut: int = 10**9) -> Restore:
     """A restore that got the records after the store's position, in runs of `cut`."""
-    job = Restore(0, store, 1)
+    job = Restore(0, store, Headers())
     job.position = store.position() or 0
     job.end = rows[-1].offset + 1 if rows else 0
     left = [row for row in rows if row.offset >= job.position]
@@ -41,7 +42,7 @@ def restored(store: MemoryStore, rows: list[Any], cut: int = 10**9) -> Restore:
 
 def bodies(store: MemoryStore) -> dict[bytes, bytes]:
     """Key -> body, without headers."""
-    return {key: raw[8:] for key, raw in store.items()}
+    return {key: raw[14:] for key, raw in store.items()}
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.booleans()), max_size=40), st.integers(1, 9))
@@ -52,9 +53,9 @@ def test_restore_gives_the_last_value_of_each_key_however_the_log_is_cut(
     rows = log_of(*[(key, None if gone else i + 1, b"body %d" % i) for i, (key, gone) in enumerate(changes)])
     store = MemoryStore()
     job = restored(store, rows, cut)
-    wanted = {row.key: row.value[8:] for row in rows if row.value is not None}
+    wanted = {row.key: row.value[14:] for row in rows if row.value is not None}
     for row in rows:
-        wanted[row.key] = b"" if row.value is None else row.value[8:]
+        wanted[row.key] = b"" if row.value is None else row.value[14:]
     assert bodies(store) == {key: body for key, body in wanted.items() if body}
     assert job.rewrite == set()
 
@@ -81,8 +82,8 @@ def test_values_after_the_last_mark_are_known_to_be_ahead_of_it() -> None:
     task = memory_task()
     job = restored(task.table.store, log_of((b"a", 5, b"1"), mark(5), (b"b", 9, b"2")))
     task.load(job)
-    assert task.vector == [5]
-    assert task.ahead == {b"b": (9,)}
+    assert task.vector == {SOURCE: 5}
+    assert task.ahead == {b"b": {source_id(SOURCE): 9}}
     rows = [SimpleNamespace(offset=o, key=k, value=b"") for o, k in ((5, b"a"), (6, b"b"), (7, b"a"), (9, b"b"))]
     assert [(row.offset, row.key) for row in task.admit(SOURCE, rows)] == [(5, b"a"), (7, b"a"), (9, b"b")]
 
@@ -96,7 +97,7 @@ def test_values_ahead_of_the_mark_are_still_known_after_a_second_kill() -> None:
     task = memory_task()
     task.table.store = store
     task.load(restored(store, rows))
-    assert task.ahead == {b"b": (9,)}
+    assert task.ahead == {b"b": {source_id(SOURCE): 9}}
 
 
 def test_keys_of_a_foreign_writer_are_still_known_after_a_second_kill() -> None:
@@ -128,9 +129,9 @@ def test_tombstone_removes_the_key_and_its_trace() -> None:
 
 def test_older_mark_of_a_foreign_writer_is_not_taken_for_a_state() -> None:
     """A zombie's mark comes after ours: it is left out, and nobody tries to read it as a value of the table."""
-    ours, theirs = header([9]) + b"ours", header([4]) + b"theirs"
+    ours, theirs = header({SOURCE: 9}) + b"ours", header({SOURCE: 4}) + b"theirs"
     rows = [SimpleNamespace(offset=o, key=MARK_KEY, value=v) for o, v in enumerate((ours, theirs))]
-    job = Restore(0, MemoryStore(), 1)
+    job = Restore(0, MemoryStore(), Headers())
     job.apply(rows)
     assert job.rewrite == set()
     assert job.store.get(MARK_KEY) == ours

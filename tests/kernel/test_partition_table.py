@@ -3,20 +3,20 @@
 import pytest
 
 from domain.errors import Fatal
-from tables.changelog import header
 from tables.checkpointed import DELETED, CheckpointedTable, PartitionTable
+from tables.headers import header
 from tables.store import MemoryStore
 
 
 def a_table(residents_max: int | None = None, value_max_bytes: int = 100) -> PartitionTable[str]:
     """An empty table of one source."""
     table: CheckpointedTable[str] = CheckpointedTable("text", str.encode, bytes.decode, residents_max)
-    return PartitionTable(table, MemoryStore(), 1, value_max_bytes)
+    return PartitionTable(table, MemoryStore(), value_max_bytes)
 
 
 def checkpoint(table: PartitionTable[str], offset: int) -> list[tuple[bytes, bytes | None]]:
     """Encode and store, as a checkpoint does."""
-    rows = table.encode_changes([offset])
+    rows = table.encode_changes({"in": offset})
     table.store.write(rows, offset)
     table.evict()
     return rows
@@ -27,7 +27,7 @@ def test_changes_are_encoded_once_in_key_order_behind_their_offset() -> None:
     table = a_table()
     table.put(b"b", "two")
     table.put(b"a", "one")
-    assert checkpoint(table, 7) == [(b"a", header([7]) + b"one"), (b"b", header([7]) + b"two")]
+    assert checkpoint(table, 7) == [(b"a", header({"in": 7}) + b"one"), (b"b", header({"in": 7}) + b"two")]
     assert checkpoint(table, 8) == []
 
 
@@ -38,7 +38,7 @@ def test_delete_writes_a_marker_with_its_offset_and_then_a_tombstone() -> None:
     checkpoint(table, 5)
     table.delete(b"a")
     assert table.get(b"a") is None
-    assert checkpoint(table, 9) == [(b"a", header([9]) + DELETED)]
+    assert checkpoint(table, 9) == [(b"a", header({"in": 9}) + DELETED)]
     assert table.get(b"a") is None
     assert checkpoint(table, 12) == [(b"a", None)]
     assert table.store.get(b"a") is None
@@ -53,7 +53,7 @@ def test_key_that_comes_back_between_marker_and_tombstone_keeps_its_new_value() 
     table.delete(b"a")
     checkpoint(table, 9)
     table.put(b"a", "again")
-    assert checkpoint(table, 12) == [(b"a", header([12]) + b"again")]
+    assert checkpoint(table, 12) == [(b"a", header({"in": 12}) + b"again")]
     assert checkpoint(table, 13) == []
     assert table.get(b"a") == "again"
 
@@ -64,15 +64,15 @@ def test_key_deleted_and_assigned_within_one_checkpoint_is_written_once() -> Non
     table.put(b"a", "one")
     table.delete(b"a")
     table.put(b"a", "two")
-    assert checkpoint(table, 3) == [(b"a", header([3]) + b"two")]
+    assert checkpoint(table, 3) == [(b"a", header({"in": 3}) + b"two")]
 
 
 def test_value_above_the_bound_names_key_and_setting() -> None:
     """The broker would refuse it later, with less to go by."""
     table = a_table(value_max_bytes=20)
     table.put(b"KXBIG", "x" * 50)
-    with pytest.raises(Fatal, match=r"TABLE_VALUE_MAX_BYTES.*58 for key b'KXBIG'"):
-        table.encode_changes([1])
+    with pytest.raises(Fatal, match=r"TABLE_VALUE_MAX_BYTES.*64 for key b'KXBIG'"):
+        table.encode_changes({"in": 1})
 
 
 def test_memory_stays_within_its_bound_and_every_key_stays_readable() -> None:
@@ -106,7 +106,7 @@ def test_delete_that_a_restart_interrupted_gets_its_tombstone() -> None:
     restarted.store = table.store
     restarted.warm()
     assert restarted.get(b"a") is None
-    assert checkpoint(restarted, 6) == [(b"a", header([6]) + DELETED)]
+    assert checkpoint(restarted, 6) == [(b"a", header({"in": 6}) + DELETED)]
     assert checkpoint(restarted, 7) == [(b"a", None)]
 
 
@@ -119,4 +119,4 @@ def test_deleted_key_that_a_foreign_writer_wrote_is_deleted_again() -> None:
     restarted = a_table()
     restarted.store = table.store
     restarted.rewrite({b"a"})
-    assert checkpoint(restarted, 6) == [(b"a", header([6]) + DELETED)]
+    assert checkpoint(restarted, 6) == [(b"a", header({"in": 6}) + DELETED)]

@@ -12,6 +12,7 @@ from agents.maintain_books import BookFold
 from schemas.registry import BOOK_UPDATES
 from tables import order_books
 from tables.changelog import Restore
+from tables.headers import Headers
 from tables.store import MemoryStore
 from tables.task import Task
 
@@ -49,7 +50,7 @@ class Run:
     def restart(self) -> None:
         """A start from what the changelog holds, without the local store."""
         sent = self.changelog
-        job = Restore(0, MemoryStore(), 1)
+        job = Restore(0, MemoryStore(), Headers())
         if sent:
             job.apply([SimpleNamespace(offset=i, key=k, value=v) for i, (k, v) in enumerate(sent)])
         job.finish()
@@ -112,7 +113,7 @@ async def test_kill_in_the_middle_of_a_changelog_write_gives_the_same_bytes(seed
     published = {topic: list(values) for topic, values in run.outputs.items()}
     run.outputs.clear()
     run.restart()
-    run.take([row for row in rows if row.offset >= run.task.vector[0]])
+    run.take([row for row in rows if row.offset >= run.task.position])
     assert run.bodies() == expected.table
     for topic, values in run.outputs.items():
         before, all_of_it = published.get(topic, []), expected.outputs.get((topic, 0), [])
@@ -135,7 +136,7 @@ async def test_kills_during_the_replay_after_a_kill_give_the_same_bytes(
     run = Run()
 
     def take(count: int) -> None:
-        left = [row for row in rows if row.offset >= run.task.vector[0]][:count]
+        left = [row for row in rows if row.offset >= run.task.position][:count]
         for part in [[row] for row in left] if run.task.ahead else [left]:
             if part:
                 run.take(part)
@@ -157,4 +158,4 @@ def test_task_refuses_nothing_of_an_input_with_missing_offsets() -> None:
     task: Task[order_books.BookState] = memory_task()
     rows = input_rows(1, 100)
     assert len(task.admit(SOURCE, rows)) == 100
-    assert task.vector == [rows[-1].offset + 1]
+    assert task.position == rows[-1].offset + 1

@@ -11,6 +11,7 @@ from domain.errors import Fatal
 from schemas.records import Cause
 from schemas.registry import BOOK_UPDATES
 from tables import order_books
+from tables.headers import source_id
 from tables.stage import Stage
 from tables.store import StoreOptions
 from tables.task import Task
@@ -77,7 +78,7 @@ def run_of(rows: list[Any]) -> Any:
 async def test_record_skipped_because_its_key_is_ahead_is_known_when_it_comes_again() -> None:
     """Its writer was killed too and published it again: it must not take effect twice, whatever stands between."""
     stage, task, taken = stage_of(Log([]))
-    task.ahead = {b"K": (2,)}
+    task.ahead = {b"K": {source_id(SOURCE): 2}}
     rows = [derived(0, b"J", 5), derived(1, b"K", 6), derived(2, b"K", 6), derived(3, b"J", 7)]
     await stage.take(run_of(rows))
     assert taken == [0, 3], "record 1 is in the value already, record 2 is record 1 again"
@@ -125,7 +126,8 @@ async def test_a_new_table_beside_old_topics_costs_one_restart() -> None:
     stage.sources = (SOURCE, "other")
     stage.tasks = {n: task for n in (0, 1) for task in [memory_task()]}
     for number, task in stage.tasks.items():
-        task.partition, task.sources, task.vector = number, stage.sources, [0, 3 * number]
+        task.partition, task.sources = number, stage.sources
+        task.vector = {SOURCE: 0, "other": 3 * number}
         task.start()
 
     async def rewind(topic: str, partition: int, offset: int) -> None:
