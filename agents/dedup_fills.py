@@ -21,6 +21,7 @@ from schemas.codec import encode_record
 from schemas.records import Cause
 from schemas.registry import FILL_REPORTS, FILLS
 from tables.intake import Intake
+from tables.outlets import Outputs
 from tables.retention import Clock, sweep
 from tables.seen_fills import (
     FILL,
@@ -33,7 +34,7 @@ from tables.seen_fills import (
     market_key,
     table_key,
 )
-from tables.task import Outputs, Task
+from tables.task import Task
 
 log = logging.getLogger(__name__)
 SOURCE = "dedup_fills"

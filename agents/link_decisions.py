@@ -35,8 +35,9 @@ from tables.decision_links import (
     totals_of,
 )
 from tables.intake import Intake
+from tables.outlets import Outputs
 from tables.retention import SWEEP_INTERVAL_MS, sweep
-from tables.task import Outputs, Task
+from tables.task import Task
 
 log = logging.getLogger(__name__)
 SOURCE = "link_decisions"

@@ -29,7 +29,8 @@ from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES, SNAPSHOT_REQUESTS, dec
 from tables.intake import Intake, refusal
 from tables.order_books import BookState
 from tables.outbox import Row
-from tables.task import Outputs, Task
+from tables.outlets import Outputs
+from tables.task import Task
 
 SOURCE = "maintain_books"
 _decoder = decoder(BOOK_UPDATES)

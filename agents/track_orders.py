@@ -36,8 +36,9 @@ from tables.open_orders import (
     order_key,
     order_of,
 )
+from tables.outlets import Outputs
 from tables.retention import Clock, sweep
-from tables.task import Outputs, Task
+from tables.task import Task
 
 log = logging.getLogger(__name__)
 SOURCE = "track_orders"

@@ -31,8 +31,9 @@ from schemas.codec import encode_record
 from schemas.records import Cause, Record
 from schemas.registry import FILLS, POSITION_REPORTS, POSITIONS
 from tables.intake import Intake
+from tables.outlets import Outputs
 from tables.positions import MarketPosition
-from tables.task import Outputs, Task
+from tables.task import Task
 
 log = logging.getLogger(__name__)
 SOURCE = "track_positions"

@@ -104,7 +104,9 @@ def _stage(
     fold: Any,
     kernel: Kernel,
 ) -> Stage[Any]:
-    return Stage(name, sources, table, outputs, fold, fold.on_hole, changelog_topic(table.name), kernel)
+    stage = Stage(name, sources, table, outputs, fold, fold.on_hole, changelog_topic(table.name), kernel)
+    stage.partitions = kernel.settings.topic_partitions
+    return stage
 
 
 def _sink(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:

@@ -54,7 +54,7 @@ class TopicReport:
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Every topic that must exist: the catalogue, then the changelogs."""
     partitions, replication = settings.topic_partitions, settings.bus_replication_factor
-    specs = [TopicSpec(t.name, partitions, replication, _config(t.retention, settings)) for t in TOPICS]
+    specs = [TopicSpec(t.name, t.partitions(partitions), replication, _config(t.retention, settings)) for t in TOPICS]
     changelog = _base_config(settings) | {
         "cleanup.policy": "compact",
         # Recovery of a worker that lags a little must find every record, not only the last one of each key.

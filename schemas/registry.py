@@ -12,15 +12,20 @@ from typing import Any, Literal
 import msgspec
 
 from schemas import account_records as a
+from schemas import clock_records as c
 from schemas import order_records as o
 from schemas import records as r
 
 RetentionClass = Literal["stream", "forever", "status", "dead_letter"]
+Scope = Literal["market", "desk"]
 
 
 @dataclass(frozen=True)
 class Topic:
     """One topic. `key` names the payload field that keys it (None: see the comment at the entry).
+
+    `scope`: a "market" topic has TOPIC_PARTITIONS partitions; a "desk" topic has one, a total order, for what concerns
+    the whole desk.
 
     `retention`: "stream" follows BUS_STREAM_RETENTION_HOURS and a bound in bytes; "forever" is never deleted and
     flushed on every message (account and execution truth); "status" an hour; "dead_letter" has its own setting.
@@ -31,6 +36,11 @@ class Topic:
     writer: str
     key: str | None
     retention: RetentionClass
+    scope: Scope = "market"
+
+    def partitions(self, market_partitions: int) -> int:
+        """How many partitions it has, where market topics have that many."""
+        return market_partitions if self.scope == "market" else 1
 
 
 BOOK_UPDATES = Topic(
@@ -62,6 +72,13 @@ ORDERS = Topic("execution.orders", (o.OrderAction,), "agent route_orders", "mark
 DECISION_LINKS = Topic(
     "execution.decision_links", (o.DecisionLink,), "agent link_decisions", "market_ticker", "forever"
 )
+# Keyed by partition; each processor that acts by the clock writes its own ticks, and reads them back after a restart.
+MARKET_TICKS = Topic(
+    "clock.market_ticks", (c.TickEpoch, c.Tick), "market processors that tick, each its own", "partition", "stream"
+)
+DESK_TICKS = Topic(
+    "clock.desk_ticks", (c.TickEpoch, c.Tick), "desk processors that tick, each its own", "partition", "stream", "desk"
+)
 # Keyed by the refused record's own key (frames: the market if one could be read, else the session).
 DLQ = Topic("dlq", (r.DeadLetter,), "everybody", None, "dead_letter")
 
@@ -79,6 +96,8 @@ TOPICS: tuple[Topic, ...] = (
     ORDER_STATES,
     ORDERS,
     DECISION_LINKS,
+    MARKET_TICKS,
+    DESK_TICKS,
     DLQ,
 )
 

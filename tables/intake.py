@@ -10,7 +10,8 @@ from domain.errors import BadInput
 from schemas.codec import decode_many, encode_record
 from schemas.dead_letters import dead_letter
 from schemas.registry import DLQ, Topic, decoder
-from tables.task import Outputs, Task
+from tables.outlets import Outputs
+from tables.task import Task
 
 
 class Intake:

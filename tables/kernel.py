@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from app.lasting_batches import keep_batches
 from app.lz4 import compress_fast
 from app.settings import Settings
 from domain.errors import Fatal, UserMistake
+from schemas.registry import Topic
 from tables.outbox import Outbox
 from tables.store import StoreOptions
+from tables.tick_log import SharedTickLog, TickLog
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +63,14 @@ class Kernel:
         self.recovery_deadline_s = settings.recovery_deadline_s
         self.producer: AIOKafkaProducer | None = None
         self.on_fail: Callable[[int], None] = os._exit
+        #: The wall clock, in ms. Ticks lie on its grid; nothing else here looks at it.
+        self.now_ms: Callable[[], int] = _now_ms
         #: Topic -> the id of its incarnation: another one under the same name is another log. Set by `app.assembly`.
         self.incarnations: Callable[[], Awaitable[dict[str, str]]] = _no_incarnations
         self._ticked_s = time.monotonic()
         self._stall_max_s = settings.session_timeout_s / 2
         self._reader: AIOKafkaConsumer | None = None
+        self._tick_logs: dict[tuple[str, int], TickLog] = {}
 
     # --- life ---
 
@@ -131,6 +137,50 @@ class Kernel:
         return Outbox(
             self._started(), topic, partition, self.refuse_after_stall, lambda why: self.fail("send", Fatal(why))
         )
+
+    def tick_log(self, topic: Topic, partition: int) -> TickLog:
+        """The one sender and reader of a ticks topic's partition in this process."""
+        known = self._tick_logs.get((topic.name, partition))
+        if known is None:
+            append = partial(self._append, topic.name, partition)
+            read = partial(self._read_range, topic.name, partition)
+            known = self._tick_logs[topic.name, partition] = SharedTickLog(topic, partition, append, read)
+        return known
+
+    async def _append(self, topic: str, partition: int, key: bytes, value: bytes) -> int:
+        self.refuse_after_stall()
+        sent = await self._started().send_and_wait(topic, value, key=key, partition=partition)
+        return int(sent.offset)
+
+    async def _read_range(self, topic: str, partition: int, start: int, end: int) -> list[Any]:
+        """Records [start, end) that the log still has; `end` -1: as far as it goes now."""
+        tp = TopicPartition(topic, partition)
+        reader, rows = await self.new_reader(), []
+        try:
+            reader.assign([tp])
+            if end < 0:
+                end = (await reader.end_offsets([tp]))[tp]
+            start = max(start, (await reader.beginning_offsets([tp]))[tp])
+            reader.seek(tp, start)
+            async with asyncio.timeout(self.recovery_deadline_s):
+                while await reader.position(tp) < end:
+                    fetched = await reader.getmany(tp, timeout_ms=1_000)
+                    rows += [row for run in fetched.get(tp, ()) for row in (run if isinstance(run, list) else [run])]
+        except TimeoutError:
+            raise Fatal(f"{topic}-{partition}: expected records up to {end}, was none after {len(rows)}") from None
+        finally:
+            await reader.stop()
+        return [row for row in rows if row.offset < end]
+
+    def hold_back(self, tp: Any) -> None:
+        """Fetch no more of a partition for now."""
+        if not self.transient:
+            self.app.consumer.hold_back(tp)
+
+    def let_go(self, tp: Any) -> None:
+        """Fetch again."""
+        if not self.transient:
+            self.app.consumer.let_go(tp)
 
     def _started(self) -> AIOKafkaProducer:
         if self.producer is None:
@@ -222,6 +272,10 @@ async def refuse_commit_ahead(
     )
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 async def _no_incarnations() -> dict[str, str]:
     return {}
 
@@ -233,7 +287,7 @@ class TransientOutbox(Outbox):
         super().__init__(None, topic, partition, lambda: None, lambda why: None)  # type: ignore[arg-type]
         self.sent: list[tuple[bytes | None, bytes | None]] = []
 
-    def put(self, rows: list[tuple[bytes | None, bytes | None]]) -> None:
+    def put(self, rows: list[tuple[bytes | None, bytes | None]], *, whole: bool = False) -> None:
         self.sent += rows
         self.queued += len(rows)
         self.acked = self.queued

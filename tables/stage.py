@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
-from domain.errors import Fatal
-from tables.changelog import Restore, restore
+from schemas.registry import Topic
+from tables.changelog import Restore
 from tables.checkpointed import CheckpointedTable, PartitionTable
 from tables.headers import Headers, require_distinct
-from tables.kernel import Kernel, refuse_commit_ahead
+from tables.inbox import INBOX_RECORDS_MAX, Waiting
+from tables.kernel import Kernel
+from tables.outlets import Outlets, Outputs, Place, always
+from tables.recovery import explain_gap, recover
 from tables.standby import Standby
 from tables.store import MemoryStore, Stores
-from tables.task import Outputs, Task, refuse_lost_log
+from tables.task import Task
+from tables.ticks import Pace, Ticks
 
 log = logging.getLogger(__name__)
 S = TypeVar("S")
@@ -45,10 +47,17 @@ class Stage(Generic[S]):
     on_hole: OnHole[S]
     changelog: str
     kernel: Kernel
+    #: Partitions of its sources, and of its task's.
+    partitions: int = 0
+    #: Topic -> partition of a key, for outputs that do not go to the partition of the task that makes them.
+    places: dict[str, Place] = field(default_factory=dict)
+    pace: Pace | None = None
+    tick_topic: Topic | None = None
     tasks: dict[int, Task[S]] = field(default_factory=dict)
     restores: dict[int, Restore] = field(default_factory=dict)
     holes: list[tuple[str, int, int, int]] = field(default_factory=list)
     _running: list[asyncio.Task[None]] = field(default_factory=list)
+    _held_back: set[Any] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         require_distinct(self.sources)
@@ -65,8 +74,8 @@ class Stage(Generic[S]):
         for partition in new:
             self.tasks[partition] = self._new_task(partition)
         if new:
-            self._running.append(asyncio.create_task(self._restore(new), name=f"restore {self.name} {new}"))
-        self.standby.follow(sorted(set(range(self.kernel.settings.topic_partitions)) - self.tasks.keys()))
+            self._run(partial(self._restore, new), f"restore of table {self.table.name} {new}")
+        self.standby.follow(sorted(set(range(self.partitions)) - self.tasks.keys()))
 
     def revoke(self) -> None:
         """Nothing is ours until the next assignment. What was taken has been acknowledged before (`hasten`)."""
@@ -79,6 +88,7 @@ class Stage(Generic[S]):
         self.stores.close([task.table.store for task in self.tasks.values()])
         self.tasks.clear()
         self.restores.clear()
+        self._held_back.clear()
 
     async def stop(self) -> None:
         """The end; everything taken has been acknowledged before."""
@@ -86,147 +96,135 @@ class Stage(Generic[S]):
         await self.stores.closed()
 
     def hasten(self) -> None:
-        """Checkpoint everything now."""
+        """A rebalance or the end waits: checkpoint everything now, let go what is not folded; it comes again."""
         for task in self.tasks.values():
+            task.draining = True
+            for event in task.inbox.clear():
+                self.kernel.release(event.message)
             task.hasten()
 
     def _new_task(self, partition: int) -> Task[S]:
         kernel, store = self.kernel, MemoryStore()  # until it is opened
         self.restores[partition] = Restore(partition, store, Headers(self.table.first_sources))
-        return Task(
+        own = always(partition)
+        places = {topic: self.places.get(topic, own) for topic in self.outputs}
+        task = Task(
             partition,
             self.sources,
             PartitionTable(self.table, store, kernel.value_max_bytes),
-            {topic: kernel.outbox(topic, partition) for topic in self.outputs},
+            Outlets(places, kernel.outbox),
             kernel.outbox(self.changelog, partition),
             kernel.pace_ms,
             kernel.checkpoint_records,
         )
-
-    def _path(self, partition: int) -> Path | None:
-        return self.kernel.store_path(self.table.name, partition)
-
-    async def _open(self, partition: int) -> None:
-        store, damage = await self.stores.open(self._path(partition))
-        if damage:
-            log.error(
-                "%s-%d: the local store was damaged (%s); restoring it from the changelog",
-                self.table.name,
-                partition,
-                damage,
-            )
-        self.tasks[partition].table.store = self.restores[partition].store = store
+        task.on_checkpoint = partial(self._guarded, task)
+        if self.pace is not None and self.tick_topic is not None:
+            task.ticks = Ticks(
+                self.name, self.tick_topic.name, kernel.tick_log(self.tick_topic, partition), self.pace,
+                self.fold.on_time, kernel.now_ms,  # type: ignore[attr-defined]
+            )  # fmt: skip
+        return task
 
     async def _restore(self, partitions: list[int]) -> None:
-        try:
-            for partition in partitions:
-                await self._open(partition)
-            if self.kernel.transient:
-                for partition in partitions:
-                    self.tasks[partition].load(self.restores[partition])
-                    self._start(partition)
-                return
-            consumer = await self.kernel.new_reader()
-            try:
-                await self._restore_from(consumer, partitions)
-            finally:
-                await consumer.stop()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self.kernel.fail(f"restore of table {self.table.name}", error)
-
-    async def _restore_from(self, consumer: AIOKafkaConsumer, partitions: list[int]) -> None:
-        changelogs = [TopicPartition(self.changelog, p) for p in partitions]
-        consumer.assign(changelogs)
-        for tp, end in (await consumer.end_offsets(changelogs)).items():
-            if (self.restores[tp.partition].store.position() or 0) > end:
-                await self._start_over(tp.partition)
-        jobs = [self.restores[p] for p in partitions]
-        for job in jobs:
-            mark = job.store.position()
-            log.info(
-                "restoring %s-%d from %s",
-                self.table.name,
-                job.partition,
-                "the start" if mark is None else f"offset {mark}",
-            )
-        tps = [TopicPartition(topic, p) for topic in self.sources for p in partitions]
-        await restore(consumer, self.changelog, jobs, tps, self.kernel.recovery_deadline_s, self.kernel.breathe)
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        await recover(self, partitions)
         for partition in partitions:
-            self._check_sources(self.tasks[partition], self.restores[partition], starts, ends)
-            await self.kernel.breathe()
+            await self._start(partition)
 
-    def _check_sources(
-        self, task: Task[S], job: Restore, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
-    ) -> None:
-        task.load(job)
-        for topic in self.sources:
-            tp = TopicPartition(topic, task.partition)
-            refuse_lost_log(topic, task.partition, task.next_offset(topic), ends[tp])
-            if starts[tp] > task.next_offset(topic):
-                self._note_hole(task, topic, starts[tp])
-        log.info(
-            "restored %s-%d: %d records in %.2f s, resuming at %s",
-            self.table.name, task.partition, job.records, job.finished_s - job.started_s,
-            task.vector,
-        )  # fmt: skip
-        self._start(task.partition)
-
-    async def _start_over(self, partition: int) -> None:
-        """The local store is ahead of its changelog: the changelog was re-created. What it says is the truth."""
-        log.error(
-            "%s-%d: the local store is ahead of its changelog; restoring from the changelog", self.table.name, partition
-        )
-        table, job = self.tasks[partition].table, self.restores[partition]
-        table.store = job.store = await self.stores.start_over(self._path(partition), job.store)
-
-    def _start(self, partition: int) -> None:
+    async def _start(self, partition: int) -> None:
         task = self.tasks[partition]
         if self.table.residents_max is None:
             task.table.warm()
+        if task.ticks is not None:
+            await task.ticks.open(task)
         task.start()
-        self._running.append(asyncio.create_task(self._keep(task), name=f"checkpoint {self.name}-{partition}"))
+        self._run(task.keep_checkpointing, f"checkpoint of {self.table.name}-{partition}")
+        if task.ticks is not None:
+            self._run(
+                partial(task.ticks.keep_ticking, task, partial(self._ticked, task)), f"ticks of {self.name}-{partition}"
+            )
+        self._work(task)
+        await self.kernel.breathe()
 
-    async def _keep(self, task: Task[S]) -> None:
+    def _run(self, work: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
+        self._running = [running for running in self._running if not running.done()]
+        self._running.append(asyncio.create_task(self._guard(work, what), name=what))
+
+    async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
         try:
-            await task.keep_checkpointing()
+            await work()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self.kernel.fail(f"checkpoint of {self.table.name}-{task.partition}", error)
+            self.kernel.fail(what, error)
+
+    def _ticked(self, task: Task[S], outputs: Outputs) -> None:
+        task.publish(outputs, lambda: None)
+        self._work(task)
 
     # --- input ---
 
     async def consume(self, stream: Any) -> None:
         """Take events until the stream ends. Each is a run of records of one partition (`app.transport`)."""
         async for event in stream.noack().events():
+            if self.kernel.transient and event.message.partition not in self.tasks:
+                self.assign([event.message.partition])
             try:
-                await self.take(event)
-            except asyncio.CancelledError:
-                raise
+                self.offer(event)
             except BaseException as error:
                 # Faust would acknowledge the batch of an agent that raises: the process ends instead.
                 self.kernel.fail(f"stage {self.name} at {event.message.tp}", error)
 
-    async def take(self, event: Any) -> None:
-        """Fold one run of records and queue what comes of it; return before it is durable."""
+    def offer(self, event: Any) -> None:
+        """Fold one run of records, or keep it in the inbox of its partition until it may be folded. What comes of it is
+        queued; it is durable, and acknowledged, with the next checkpoint."""
         message = event.message
-        topic, rows = message.topic, event.value
         task = self.tasks.get(message.partition)
-        if task is None and self.kernel.transient:
-            self.assign([message.partition])
-            task = self.tasks[message.partition]
-        if task is not None:
-            await task.ready.wait()
-        if task is None or task.closed or not task.restored or not self.kernel.begin(message):
+        if task is None or task.draining or task.closed:
             self.kernel.release(message)
             return
-        if rows[0].offset > task.next_offset(topic):
-            await self._explain_gap(task, topic, rows[0].offset)
-            if task.closed:
-                return
+        task.inbox.put(message.topic, event)
+        self._work(task)
+        if task.inbox.records > INBOX_RECORDS_MAX and message.tp not in self._held_back:
+            self._held_back.add(message.tp)
+            self.kernel.hold_back(message.tp)
+
+    def _guarded(self, task: Task[S]) -> None:
+        try:
+            self._work(task)
+        except BaseException as error:
+            self.kernel.fail(f"stage {self.name}-{task.partition}", error)
+
+    def _work(self, task: Task[S]) -> None:
+        """Fold what may be folded now: nothing while the partition restores, is overfull or waits for a tick; up to the
+        next cut while ticks of the log are computed again."""
+        while task.restored and not task.draining and not task.closed and not task.explaining:
+            if task.overfull:
+                task.hasten()
+                break
+            if task.ticks is not None and (outputs := task.ticks.compute_due(task)) is not None:
+                task.publish(outputs, lambda: None)
+                continue
+            limits = None if task.ticks is None else task.ticks.limits(task)
+            found = task.inbox.next(limits)
+            if found is None:
+                break
+            self._fold(task, *found, limits)
+        if self._held_back and task.inbox.records < INBOX_RECORDS_MAX // 2:
+            for tp in [tp for tp in self._held_back if tp.partition == task.partition]:
+                self._held_back.discard(tp)
+                self.kernel.let_go(tp)
+
+    def _fold(self, task: Task[S], topic: str, waiting: Waiting, limits: dict[str, int] | None) -> None:
+        if waiting.rows[0].offset > task.next_offset(topic) and not waiting.explained:
+            task.explaining = True
+            self._run(partial(self._explain, task, topic, waiting), f"gap in {topic}-{task.partition}")
+            return
+        if not waiting.begun and not self.kernel.begin(waiting.event.message):
+            task.inbox.drop(topic)
+            self.kernel.release(waiting.event.message)
+            return
+        waiting.begun = True
+        rows, whole = task.inbox.cut(topic, waiting, limits)
         outputs: Outputs = {}
         # While keys are ahead of the mark, record by record: what is skipped must be known before what follows it.
         for part in [[row] for row in rows] if task.ahead else [rows]:
@@ -234,41 +232,13 @@ class Stage(Generic[S]):
             for name, sent in self.fold(task, topic, new).items() if new else ():
                 outputs.setdefault(name, []).extend(sent)
         # Only the acknowledgement is kept until the checkpoint, not a second's worth of records with it.
-        event.value = message.value = None
-        task.publish(outputs, event.ack)
-        if task.overfull:
-            await task.wait_checkpoint()
+        waiting.event.value = waiting.event.message.value = None
+        task.publish(outputs, waiting.event.ack if whole else lambda: None)
 
-    async def _explain_gap(self, task: Task[S], topic: str, first: int) -> None:
-        """Offsets between the state and this run: lost to retention (a hole), skipped by a commit that is ahead of the
-        state (rewind it and start again), or never records (transaction markers, compaction)."""
-        if self.kernel.transient:
-            return
-        expected = task.next_offset(topic)
-        log_start = await self.kernel.log_start(topic, task.partition)
-        if log_start > expected:
-            self._note_hole(task, topic, min(log_start, first))
-            task.aligned.add(topic)
-            return
-        if topic not in task.aligned:
-            # All commits of the stage: a new table beside old topics is behind in all of them, and must not cost a
-            # restart for each.
-            restored = [one for one in self.tasks.values() if one.restored]
-            ends = {(name, one.partition): one.next_offset(name) for one in restored for name in self.sources}
-            await refuse_commit_ahead(self.kernel, f"table {self.table.name}", (topic, task.partition), ends)
-        if (found := await self.kernel.first_record(topic, task.partition, expected)) < first:
-            raise Fatal(
-                f"{topic}-{task.partition}: expected the record at {found} after {expected}, came {first}: some were "
-                f"lost on their way; nothing of this is committed, the next start replays them"
-            )
-        task.aligned.add(topic)
-
-    def _note_hole(self, task: Task[S], topic: str, end: int) -> None:
-        start = task.next_offset(topic)
-        log.error("%s-%d: offsets [%d, %d) were deleted before they were read", topic, task.partition, start, end)
-        self.holes.append((topic, task.partition, start, end))
-        task.vector[topic] = end
-        task.publish(self.on_hole(task, topic, start, end), lambda: None)
+    async def _explain(self, task: Task[S], topic: str, waiting: Waiting) -> None:
+        await explain_gap(self, task, topic, waiting.rows[0].offset)
+        waiting.explained, task.explaining = True, False
+        self._work(task)
 
     # --- reading ---
 

@@ -18,68 +18,49 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from domain.errors import Fatal
-from schemas.records import Cause
 from tables.changelog import Restore
 from tables.checkpointed import PartitionTable
 from tables.crashpoints import reach
-from tables.headers import Offsets, Vector, header, reaches_beyond, source_id
-from tables.outbox import Outbox, Row
+from tables.inbox import Inbox
+from tables.outbox import Outbox
+from tables.outlets import Outlets, Outputs
+from tables.progress import Progress
 from tables.store import MARK_KEY
+from tables.ticks import Ticks
 
 log = logging.getLogger(__name__)
 S = TypeVar("S")
 
-Outputs = dict[str, list[Row]]
 #: Above so many records since the last checkpoint it is backlog: checkpoints grow apart, up to CHECKPOINT_MAX_MS.
 BACKLOG_RECORDS = 5_000
 
 
-class Mark(msgspec.Struct, array_like=True):
-    """The last record of each checkpoint: where every source stands, and the highest cause taken of each."""
-
-    sources: dict[str, int]
-    causes: dict[str, tuple[int, int]]  # "<topic>/<partition>" -> (offset, n)
-
-
-class _Caused(msgspec.Struct):
-    """The only field of a record that is looked at when its effect is there already."""
-
-    cause: Cause | None = None
-
-
-_decode_caused = msgspec.json.Decoder(_Caused).decode
-_encode_mark = msgspec.msgpack.Encoder().encode
-_decode_mark = msgspec.msgpack.Decoder(Mark).decode
-
-
-class Task(Generic[S]):
-    """What a fold sees: `table` (load, assign), `repeats(cause)`, `next_offset(topic)`; it returns its outputs."""
+class Task(Progress, Generic[S]):
+    """What a fold sees: `table` (load, assign), `repeats(cause)`, `next_offset(topic)`, `want_tick()`; it returns its
+    outputs. `ticks` are there where the processor acts by the clock."""
 
     def __init__(
         self,
         partition: int,
         sources: tuple[str, ...],
         table: PartitionTable[S],
-        outboxes: dict[str, Outbox],
+        outlets: Outlets,
         changelog: Outbox,
         pace_ms: tuple[int, int],
         checkpoint_records: int,
     ) -> None:
+        super().__init__(sources)
         self.partition = partition
-        self.sources = sources
         self.table = table
-        #: Next offset of each source that the state does not include; sources no longer read stand there too.
-        self.vector: Vector = dict.fromkeys(sources, 0)
-        self.causes: dict[str, tuple[int, int]] = {}
-        #: Keys whose value is ahead of the mark: an unfinished checkpoint before a kill. key -> what it includes.
-        self.ahead: dict[bytes, Offsets] = {}
+        self.ticks: Ticks | None = None
+        self.inbox = Inbox()
         self.aligned: set[str] = set()
-        #: Set when restored, and also when a rebalance comes before that: see `restored`.
-        self.ready = asyncio.Event()
         self.restored = False
+        #: What comes is let go, to come again: a rebalance or the end waits.
+        self.draining = False
+        #: A gap in the offsets is being looked into; nothing is folded meanwhile.
+        self.explaining = False
         self.closed = False
         self.records_total = 0
         self.records_since_checkpoint = 0
@@ -88,26 +69,21 @@ class Task(Generic[S]):
         self.foreign_rewrites = 0
         #: When the last checkpoint ended, or input came after a quiet time (monotonic).
         self.progress_s = time.monotonic()
-        self._outboxes = outboxes
+        self._outlets = outlets
+        #: Called after each checkpoint: what was too much before may be folded now.
+        self.on_checkpoint: Callable[[], None] = lambda: None
         self._changelog = changelog
         self._pace_ms, self._pace_max_ms = pace_ms
         self._interval_ms = self._pace_ms
         self._checkpoint_records = checkpoint_records
         self._pending: list[Callable[[], Any]] = []
         self._due = asyncio.Event()
-        self._checkpointed = asyncio.Event()
 
     # --- restoring ---
 
     def load(self, restored: Restore) -> None:
         """Take over where the restored store stands."""
-        raw = self.table.store.get(MARK_KEY)
-        if raw is not None:
-            mark = _decode_mark(raw[self.table.headers.width(raw) :])
-            self.vector |= mark.sources
-            self.causes = dict(mark.causes)
-        ends = self._ends()
-        self.ahead = {key: offsets for key, offsets in restored.ahead().items() if reaches_beyond(offsets, ends)}
+        self.load_mark(self.table.store.get(MARK_KEY), self.table.headers, restored.ahead())
         self._changelog.next_offset = restored.position
         self.table.rewrite(restored.rewrite)
         self.foreign_rewrites += len(restored.rewrite)
@@ -116,60 +92,24 @@ class Task(Generic[S]):
         """Let input in."""
         self.restored = True
         self.progress_s = time.monotonic()
-        self.ready.set()
 
     # --- taking input ---
 
-    def next_offset(self, topic: str) -> int:
-        """The first offset of that source that the state does not include."""
-        return self.vector[topic]
-
-    @property
-    def position(self) -> int:
-        """The next offset of the first source: what a view says its state stands at."""
-        return self.vector[self.sources[0]]
-
-    def _ends(self) -> Offsets:
-        return {source_id(topic): offset for topic, offset in self.vector.items()}
-
     def admit(self, topic: str, rows: list[Any]) -> list[Any]:
         """The records of a run that the state does not include yet; from now on it does."""
-        start = self.vector[topic]
-        if rows[0].offset < start:
-            rows = [row for row in rows if row.offset >= start]
-            if not rows:
-                return rows
-        self.vector[topic] = rows[-1].offset + 1
-        if self.ahead:
-            source = source_id(topic)
-            rows = [row for row in rows if not self._included(source, row)]
+        rows = self.take(topic, rows)
         self.records_total += len(rows)
         self.records_since_checkpoint += len(rows)
         return rows
 
-    def _included(self, source: int, row: Any) -> bool:
-        offsets = self.ahead.get(row.key)
-        if offsets is None or row.offset >= offsets.get(source, 0):
-            return False
-        # Its effect is in the value, so its cause has been taken: published again later, it must be known.
-        self.repeats(_cause_of(row.value))
-        return True
-
-    def repeats(self, cause: Cause | None) -> bool:
-        """Whether a derived record came before: its writer was killed and published it again at a new offset."""
-        if cause is None:
-            return False
-        source = f"{cause.topic}/{cause.partition}"
-        highest = self.causes.get(source)
-        if highest is not None and (cause.offset, cause.n) <= highest:
-            return True
-        self.causes[source] = (cause.offset, cause.n)
-        return False
+    def want_tick(self) -> None:
+        """Ask for a tick at once. For processors that act by the clock; others have none to ask for."""
+        assert self.ticks is not None, "expected a processor with a pace of ticks"
+        self.ticks.want()
 
     def publish(self, outputs: Outputs, acknowledge: Callable[[], Any]) -> None:
         """Queue the outputs of a folded batch; `acknowledge` is called when a checkpoint includes it."""
-        for topic, rows in outputs.items():
-            self._outboxes[topic].put(rows)
+        self._outlets.put(outputs)
         if not self._pending:
             self.progress_s = time.monotonic()
         self._pending.append(acknowledge)
@@ -184,27 +124,18 @@ class Task(Generic[S]):
     @property
     def waiting(self) -> int:
         """Rows that the broker has not acknowledged yet."""
-        return self._changelog.waiting + sum(outbox.waiting for outbox in self._outboxes.values())
+        return self._changelog.waiting + self._outlets.waiting
 
     @property
     def overfull(self) -> bool:
         """More since the last checkpoint than may be lost to a kill, or than the broker keeps up with."""
-        waiting = sum(outbox.waiting for outbox in self._outboxes.values())
-        return max(self.records_since_checkpoint, waiting) >= 2 * self._checkpoint_records
-
-    async def wait_checkpoint(self) -> None:
-        """Return after the next checkpoint."""
-        self._checkpointed.clear()
-        self._due.set()
-        await self._checkpointed.wait()
+        return max(self.records_since_checkpoint, self._outlets.waiting) >= 2 * self._checkpoint_records
 
     # --- checkpoints ---
 
     def hasten(self) -> None:
-        """Checkpoint at once: a rebalance or the end waits for it. What waits for a restore is let go."""
+        """Checkpoint at once."""
         self._due.set()
-        if not self.restored:
-            self.ready.set()
 
     async def keep_checkpointing(self) -> None:
         """Checkpoint by time, by count, and when hastened, until closed."""
@@ -217,7 +148,7 @@ class Task(Generic[S]):
             self._due.clear()
             if self._pending or self.table.dirty:
                 await self.checkpoint()
-            self._checkpointed.set()
+            self.on_checkpoint()
 
     async def checkpoint(self) -> None:
         """One checkpoint, in the order of the module's docstring."""
@@ -226,18 +157,16 @@ class Task(Generic[S]):
         self._interval_ms = min(self._interval_ms * 2, self._pace_max_ms) if backlog else self._pace_ms
         pending, self._pending = self._pending, []
         self.records_since_checkpoint = 0
-        queued = {outbox: outbox.queued for outbox in self._outboxes.values()}
+        queued = self._outlets.queued()
         rows = self.table.encode_changes(self.vector, self.ahead)
-        rows.append((MARK_KEY, self._mark()))
-        if self.ahead:
-            ends = self._ends()
-            self.ahead = {key: offsets for key, offsets in self.ahead.items() if reaches_beyond(offsets, ends)}
+        rows.append((MARK_KEY, self.mark()))
+        self.forget_caught_up()
         reach("checkpoint.encoded")
         for outbox, count in queued.items():
             await outbox.wait_acked(count)
         reach("checkpoint.outputs_acked")
         jumps = self._changelog.foreign_jumps
-        self._changelog.put([(key, value) for key, value in rows])
+        self._changelog.put([(key, value) for key, value in rows], whole=self.ticks is not None)
         await self._changelog.wait_acked(self._changelog.queued)
         reach("checkpoint.changelog_acked")
         if self.closed:
@@ -256,10 +185,6 @@ class Task(Generic[S]):
         self.progress_s = time.monotonic()
         self.checkpoint_last_s = self.progress_s - started_s
 
-    def _mark(self) -> bytes:
-        mark = Mark(self.vector, self.causes)
-        return header(self.vector) + _encode_mark(mark)
-
     def _rewrite_everything(self) -> None:
         # Somebody else wrote to our changelog (a zombie): its values may be the last ones of some keys. Ours must be.
         keys = {key for key, _ in self.table.items()}
@@ -277,19 +202,9 @@ class Task(Generic[S]):
         """The partition is no longer ours. What was not checkpointed is forgotten; its next owner replays it.
         The store is not touched any more: whoever opened it closes it."""
         self.closed = True
-        # Nobody may wait for a checkpoint or a restore that will not come.
-        for event in (self._due, self._checkpointed, self.ready):
-            event.set()
-        for outbox in self._outboxes.values():
-            outbox.close()
+        self._due.set()
+        self._outlets.close()
         self._changelog.close()
-
-
-def _cause_of(value: bytes | None) -> Cause | None:
-    try:
-        return None if value is None else _decode_caused(value).cause
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
 
 
 def refuse_lost_log(topic: str, partition: int, next_offset: int, log_end: int) -> None:

@@ -29,6 +29,7 @@ from tables.changelog import Restore
 from tables.checkpointed import PartitionTable
 from tables.headers import Headers
 from tables.kernel import TransientOutbox
+from tables.outlets import Outlets, always
 from tables.stage import Stage
 from tables.store import MemoryStore
 from tables.task import Task
@@ -55,9 +56,9 @@ class Agent:
 
     def _task(self, store: MemoryStore) -> Task[Any]:
         table = PartitionTable(self.stage.table, store, 4 << 20)
-        outboxes: dict[str, Any] = {name: TransientOutbox(name, 0) for name in self.stage.outputs}
+        outlets = Outlets(dict.fromkeys(self.stage.outputs, always(0)), TransientOutbox)
         changelog = TransientOutbox("changelog", 0)
-        return Task(0, self.stage.sources, table, outboxes, changelog, (100, 100), 1_000_000)
+        return Task(0, self.stage.sources, table, outlets, changelog, (100, 100), 1_000_000)
 
     def take(self, topic: str, count: int) -> int:
         """Fold up to `count` records of one input, as `Stage.take` does; how many there were."""

@@ -13,7 +13,7 @@ from tables import order_books
 from tables.checkpointed import PartitionTable
 from tables.headers import Headers
 from tables.kernel import TransientOutbox
-from tables.outbox import Outbox
+from tables.outlets import Outlets, always
 from tables.store import MARK_KEY, MemoryStore
 from tables.task import Task
 
@@ -33,9 +33,9 @@ class Outcome:
 def memory_task(partition: int = 0) -> Task[order_books.BookState]:
     """A task without a broker or a disk."""
     table = PartitionTable(order_books.ORDER_BOOKS, MemoryStore(), 4 << 20)
-    outboxes: dict[str, Outbox] = {t.name: TransientOutbox(t.name, partition) for t in BOOK_OUTPUTS}
+    outlets = Outlets({t.name: always(partition) for t in BOOK_OUTPUTS}, TransientOutbox)
     changelog = TransientOutbox("changelog", partition)
-    return Task(partition, (BOOK_UPDATES.name,), table, outboxes, changelog, (100, 100), 1_000_000)
+    return Task(partition, (BOOK_UPDATES.name,), table, outlets, changelog, (100, 100), 1_000_000)
 
 
 def judge(rows_by_partition: dict[int, list[Any]]) -> Outcome:

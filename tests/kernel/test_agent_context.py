@@ -30,7 +30,7 @@ async def test_agent_in_a_test_context_folds_a_list_of_records(tmp_path: Path) -
         while 0 not in stage.tasks or stage.tasks[0].next_offset("market.book_updates") < len(rows):
             assert time.monotonic() < deadline_s, "the agent did not take the records"
             await asyncio.sleep(0.01)
-        sent = stage.tasks[0]._outboxes[QUOTE_UPDATES.name].sent
+        sent = stage.tasks[0]._outlets._outboxes[QUOTE_UPDATES.name, 0].sent
         assert [value for _, value in sent] == wanted
         state, offset = stage.state(0, rows[0].key)
         assert (state.ticker, offset) == ("KXTEST-000", 200)

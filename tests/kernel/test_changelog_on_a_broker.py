@@ -143,10 +143,10 @@ async def test_warm_start_reads_only_what_came_later(new_log: Any) -> None:
 
     log, store, task = await new_log(), MemoryStore(), memory_task()
     task.vector = {"in": 1}
-    await log.write((b"a", header({"in": 1}) + b"1"), (MARK_KEY, task._mark()))
+    await log.write((b"a", header({"in": 1}) + b"1"), (MARK_KEY, task.mark()))
     assert (await log.restored(store)).records == 2
     task.vector = {"in": 2}
-    await log.write((b"b", header({"in": 2}) + b"2"), (MARK_KEY, task._mark()))
+    await log.write((b"b", header({"in": 2}) + b"2"), (MARK_KEY, task.mark()))
     assert (await log.restored(store)).records == 2
     assert sorted(key for key, _ in store.items()) == [b"a", b"b"]
 

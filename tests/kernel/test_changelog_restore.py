@@ -9,8 +9,8 @@ from kernel_judge import memory_task
 
 from tables.changelog import Restore
 from tables.headers import Headers, header, source_id
+from tables.progress import Mark, _encode_mark
 from tables.store import MARK_KEY, MemoryStore
-from tables.task import Mark, _encode_mark
 
 SOURCE = "market.book_updates"
 

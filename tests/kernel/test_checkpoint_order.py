@@ -12,6 +12,7 @@ from schemas.records import Cause
 from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES
 from tables.headers import header
 from tables.outbox import Outbox
+from tables.outlets import Outlets, always
 from tables.store import MARK_KEY
 from tables.task import Task, refuse_lost_log
 
@@ -61,10 +62,10 @@ def on(broker: Broker) -> Task[Any]:
     """A task of books that sends to this broker."""
     task = memory_task()
 
-    def outbox(topic: str) -> Outbox:
-        return Outbox(broker, topic, 0, lambda: None, pytest.fail)
+    def outbox(topic: str, partition: int = 0) -> Outbox:
+        return Outbox(broker, topic.replace(QUOTE_UPDATES.name, "quotes"), partition, lambda: None, pytest.fail)
 
-    task._outboxes = {QUOTE_UPDATES.name: outbox("quotes")}
+    task._outlets = Outlets({QUOTE_UPDATES.name: always(0)}, outbox)
     task._changelog = outbox("changelog")
     return task
 
@@ -133,26 +134,6 @@ async def test_partition_lost_during_a_checkpoint_leaves_store_and_source_alone(
     await running
     assert acked == []
     assert task.table.store.get(b"KX") is None
-
-
-async def test_nobody_waits_for_a_checkpoint_of_a_lost_partition() -> None:
-    """An agent that waited out an overfull partition goes on when the partition goes."""
-    task = on(Broker())
-    fold_one(task, [], 0)
-    waiting = asyncio.create_task(task.wait_checkpoint())
-    await settle()
-    task.close()
-    await asyncio.wait_for(waiting, 5)
-
-
-async def test_nobody_waits_for_the_restore_of_a_lost_partition() -> None:
-    """An agent that waited for a restore is let go with the partition."""
-    task = on(Broker())
-    waiting = asyncio.create_task(task.ready.wait())
-    await settle()
-    task.close()
-    await asyncio.wait_for(waiting, 5)
-    assert not task.restored
 
 
 async def test_foreign_writer_of_the_changelog_makes_every_key_be_written_again() -> None:

@@ -13,6 +13,7 @@ from tables.changelog import Restore
 from tables.checkpointed import CheckpointedTable, PartitionTable
 from tables.headers import Headers, header, require_distinct, source_id
 from tables.kernel import TransientOutbox
+from tables.outlets import Outlets
 from tables.store import MARK_KEY, MemoryStore, PartitionStore
 from tables.task import Task
 
@@ -27,9 +28,8 @@ def offsets_alone(*offsets: int) -> bytes:
 
 def task_of(sources: tuple[str, ...], store: PartitionStore) -> Task[str]:
     """A task that reads these, restored from that store."""
-    task = Task(
-        0, sources, PartitionTable(TABLE, store, 1_000), {}, TransientOutbox("log", 0), (100, 100), 1_000
-    )  # fmt: skip
+    table, log = PartitionTable(TABLE, store, 1_000), TransientOutbox("log", 0)
+    task = Task(0, sources, table, Outlets({}, TransientOutbox), log, (100, 100), 1_000)
     task.load(Restore(0, store, Headers(OLD)))
     return task
 
@@ -45,7 +45,7 @@ def take(task: Task[str], topic: str, key: bytes, offset: int) -> bool:
 def checkpoint(task: Task[str]) -> None:
     """Values and mark into the store, as a checkpoint writes them."""
     rows = task.table.encode_changes(task.vector, task.ahead)
-    task.table.store.write([*rows, (MARK_KEY, task._mark())], 0)
+    task.table.store.write([*rows, (MARK_KEY, task.mark())], 0)
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=20), st.integers(0, 1 << 55), max_size=6))
