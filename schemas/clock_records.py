@@ -6,7 +6,7 @@ the log are void, for every reader and for ever. A tick's `cut` says how far of 
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from schemas.records import Ms, Offset, Payload, Record
 
@@ -27,15 +27,22 @@ class TickEpoch(Record, tag="tick_epoch"):
     payload: TickEpochPayload
 
 
+class SourceEnd(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """How far one source had been read: the next offset that had not."""
+
+    topic: Name
+    next_offset: Offset
+
+
 class TickPayload(Payload):
-    """`cut`: topic -> the next offset that the processor had not read. `incomplete`: records before the cut were
+    """`cut`: how far of each source the processor had read. `incomplete`: records before the cut were
     deleted before they were read."""
 
     processor: Name
     partition: Annotated[int, Meta(ge=0)]
     incarnation: Name
     asof_ms: Ms
-    cut: dict[str, Offset]
+    cut: list[SourceEnd]
     incomplete: bool
 
 

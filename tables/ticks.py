@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import Fatal
-from schemas.clock_records import Tick, TickEpoch, TickEpochPayload, TickPayload
+from schemas.clock_records import SourceEnd, Tick, TickEpoch, TickEpochPayload, TickPayload
 from schemas.codec import encode_record, numbered_key
 from schemas.records import Cause
 from tables.crashpoints import reach
@@ -127,14 +127,14 @@ class Ticks:
         """How far sources may be folded now; None: as far as they go."""
         if self.in_flight:
             return {}
-        return self.pending[0][1].payload.cut if self.pending else None
+        return _cut_of(self.pending[0][1]) if self.pending else None
 
     def compute_due(self, task: Task[Any]) -> Outputs | None:
         """The outputs of the next pending tick once every source has reached its cut; None while one has not."""
         if not self.pending or self.in_flight:
             return None
         offset, tick = self.pending[0]
-        if any(task.vector.get(topic, 0) < end for topic, end in tick.payload.cut.items() if topic in task.sources):
+        if any(task.vector.get(topic, 0) < end for topic, end in _cut_of(tick).items() if topic in task.sources):
             return None
         self.pending.popleft()
         return self._compute(task, offset, tick)
@@ -198,7 +198,7 @@ class Ticks:
 
     async def _tick(self, task: Task[Any], asof_ms: int) -> Outputs:
         self.in_flight = True
-        cut = {topic: task.vector[topic] for topic in task.sources}
+        cut = [SourceEnd(topic, task.vector[topic]) for topic in task.sources]
         payload = TickPayload(
             processor=self._processor,
             partition=task.partition,
@@ -226,3 +226,7 @@ class Ticks:
             return {}
         self.in_flight = False
         return self._compute(task, offset, tick)
+
+
+def _cut_of(tick: Tick) -> dict[str, int]:
+    return {source.topic: source.next_offset for source in tick.payload.cut}

@@ -22,7 +22,7 @@ from sinks.json_columns import scan_values
 PLAIN = st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"\\')
 TOPIC_OF = {record_class: topic for topic in TOPICS for record_class in topic.records}
 # Lists of texts have no fixed form.
-WITHOUT_FORM = {"resting_orders"}
+WITHOUT_FORM = {"resting_orders", "tick"}
 
 
 def values_of(kind: Any, text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
