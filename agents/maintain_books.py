@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from domain.book import APPLIED, APPLIED_BELOW_TOP, STALE, Verdict
+from domain.book import APPLIED, APPLIED_BELOW_TOP, NOT_LIVE, STALE, Verdict
 from domain.errors import BadInput
 from domain.units import DOLLAR_E4
 from schemas.codec import decode_many, encode_record
@@ -62,10 +62,10 @@ class BookFold:
             delta = record.payload
             state = residents.get(row.key)
             if state is None:
-                if row.key is None:
-                    self._rare(task, row, record, outputs)
-                    continue
-                state = self._load(task, row, delta.market_ticker)
+                state = task.table.get(row.key) if row.key is not None else None
+            if state is None or state.ticker != delta.market_ticker:
+                self._homeless(task, row, record, outputs)
+                continue
             try:
                 verdict = state.apply_delta(
                     delta.session_id, delta.sid, delta.seq, delta.side, delta.price_e4, delta.delta_e2
@@ -100,9 +100,17 @@ class BookFold:
             task.table.put(row.key, state)
         return state
 
+    def _homeless(self, task: Task[BookState], row: Any, record: Any, outputs: Outputs) -> None:
+        """A delta without a book: of another key than its market's, or of a market whose start was not seen. A book
+        begins with a session or a snapshot; one made of a stray delta would stand in the views for ever."""
+        if (refused := _refusal(row, record)) is not None:
+            self._intake.refuse(task, BOOK_UPDATES.name, row, None, refused, outputs)
+        else:
+            self.counts[NOT_LIVE.name.lower()] += 1
+
     def _rare(self, task: Task[BookState], row: Any, record: Any, outputs: Outputs) -> None:
         """Snapshots, resets, and what cannot be taken."""
-        if (refused := refusal(row, record)) is not None:
+        if (refused := _refusal(row, record)) is not None:
             self._intake.refuse(task, BOOK_UPDATES.name, row, None, refused, outputs)
             return
         payload = record.payload
@@ -178,6 +186,16 @@ class BookFold:
                 quotes.append((key, _stale_quote(state, task.partition, end - 1)))
         self.counts["books_lost_to_holes"] += len(quotes)
         return {QUOTE_UPDATES.name: quotes}
+
+
+def _refusal(row: Any, record: Any) -> BadInput | None:
+    """Why a record cannot be taken. Under a key of another market it would be folded into that one's book."""
+    if (refused := refusal(row, record)) is not None:
+        return refused
+    ticker = record.payload.market_ticker
+    if row.key == ticker.encode():
+        return None
+    return BadInput("foreign_key", f"expected the payload's market {ticker!r} as key, was {row.key!r}"[:500])
 
 
 def _reset(state: BookState, record: BookReset) -> Verdict:

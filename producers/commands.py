@@ -1,7 +1,7 @@
 """Commands to the venue and which of them still wait for an answer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -23,28 +23,18 @@ class Verb(Enum):
 
 
 @dataclass(eq=False)
-class Group:
-    """Markets that share one subscription: one sid for their books, one for their trades, null until acknowledged."""
-
-    tickers: set[str]
-    book_sid: int | None = None
-    trade_sid: int | None = None
-    #: How often it was subscribed again since its last snapshot; the pause before the next grows with it.
-    failures: int = 0
-
-
-@dataclass(eq=False)
 class Command:
-    """One command under way."""
+    """One command under way. A subscribe has channels, all others the sid that they are about. `answered`: channels
+    that were acknowledged, or markets whose snapshot came."""
 
     command_id: int
     verb: Verb
-    group: Group
+    sid: int | None
     tickers: tuple[str, ...]
     channels: tuple[str, ...]
     sent_s: float
     tries: int = 1
-    acknowledged: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
 
 
 class CommandDesk:
@@ -59,23 +49,27 @@ class CommandDesk:
         #: Sent with every subscribe to books until the venue refuses the parameter.
         self.say_use_yes_price = True
 
-    def subscribe(self, group: Group, channels: tuple[str, ...], tries: int = 1) -> None:
-        """Subscribe all markets of the group to the channels; each channel is acknowledged on its own."""
-        params: dict[str, Any] = {"channels": list(channels), "market_tickers": sorted(group.tickers)}
+    def subscribe(self, tickers: Iterable[str], channels: tuple[str, ...], tries: int = 1) -> None:
+        """Subscribe markets to channels; each channel is acknowledged on its own."""
+        wanted = tuple(sorted(tickers))
+        params: dict[str, Any] = {"channels": list(channels), "market_tickers": wanted}
         if self.say_use_yes_price:
             params["use_yes_price"] = False  # the venue announced that its default will change
-        command = self._issue(Verb.SUBSCRIBE, group, tuple(sorted(group.tickers)), channels, tries)
-        self._say(command, "subscribe", params)
+        self._say(self._issue(Verb.SUBSCRIBE, None, wanted, channels, tries), "subscribe", params)
 
-    def unsubscribe(self, group: Group, sids: list[int]) -> None:
-        """End subscriptions."""
-        self._say(self._issue(Verb.UNSUBSCRIBE, group, (), (), 1), "unsubscribe", {"sids": sids})
+    def unsubscribe(self, sid: int) -> None:
+        """End a subscription."""
+        self._say(self._issue(Verb.UNSUBSCRIBE, sid, (), (), 1), "unsubscribe", {"sids": [sid]})
 
-    def update(self, verb: Verb, group: Group, sid: int, tickers: list[str], tries: int = 1) -> None:
+    def update(self, verb: Verb, sid: int, tickers: Iterable[str], tries: int = 1) -> None:
         """Add or delete markets of one sid, or ask for their snapshots."""
-        command = self._issue(verb, group, tuple(tickers), (), tries)
-        params = {"sids": [sid], "market_tickers": tickers, "action": verb.value}
+        command = self._issue(verb, sid, tuple(tickers), (), tries)
+        params = {"sids": [sid], "market_tickers": command.tickers, "action": verb.value}
         self._say(command, "update_subscription", params)
+
+    def joining(self, sid: int) -> int:
+        """How many markets are on their way to this sid."""
+        return sum(len(c.tickers) for c in self.pending.values() if c.verb is Verb.ADD and c.sid == sid)
 
     def take(self, command_id: int | None) -> Command | None:
         """The command that this id answers, no longer pending."""
@@ -95,9 +89,9 @@ class CommandDesk:
         return len(self.pending) > PENDING_MAX
 
     def _issue(
-        self, verb: Verb, group: Group, tickers: tuple[str, ...], channels: tuple[str, ...], tries: int
+        self, verb: Verb, sid: int | None, tickers: tuple[str, ...], channels: tuple[str, ...], tries: int
     ) -> Command:
-        command = Command(self._next_id, verb, group, tickers, channels, self._clock(), tries)
+        command = Command(self._next_id, verb, sid, tickers, channels, self._clock(), tries)
         self.pending[command.command_id] = command
         self._next_id += 1
         return command

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 #: A frame above this ends the connection (close code 1009): it could not fit into a dead letter of 8 MiB as base64.
 SOCKET_FRAME_BYTES_MAX = 5 << 20
-OPEN_TIMEOUT_S = 10
+OPEN_TIMEOUT_S = 4  # a handshake takes a second; a longer try sleeps through the venue's return (TCP asks at 1, 3, 7 s)
 CLOSE_TIMEOUT_S = 2  # a venue that does not answer the close is left behind
 COMMANDS_QUEUED_MAX = 1_000  # text frames of ours; the desk gives up the connection before
 

@@ -6,7 +6,6 @@ markets, so that nobody reads a book whose source is gone.
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Iterable
 from enum import Enum
@@ -14,13 +13,15 @@ from enum import Enum
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 
 from domain.errors import Fatal, UserMistake
+from producers.backoff import Backoff
 from producers.commands import CommandDesk
 from producers.connection import CommandSender, FrameConnection, open_connection
-from producers.ingest import Ingest
+from producers.ingest import Ingest, names
 from producers.metrics import FeedCounts, GaugeSource
 from producers.publisher import Publisher
 from producers.recorder import Recorder
 from producers.subscriptions import Subscriptions
+from producers.venue_answers import on_unanswered
 from schemas.records import ResetReason
 from venues.kalshi.auth import RequestSigner
 from venues.kalshi.frames import FrameParser
@@ -28,9 +29,9 @@ from venues.kalshi.frames import FrameParser
 log = logging.getLogger(__name__)
 
 TICK_S = 0.05  # how often retries, pauses and the watchdog are looked at
-BACKOFF_FIRST_S = 0.5  # full jitter: uniform between 0 and this, doubled with each failure
-BACKOFF_S_MAX = 30.0
 UNAUTHORIZED = frozenset({401, 403})
+TOO_MANY_REQUESTS = 429
+SNAPSHOT_S_MAX = 2.0  # a book that waits longer for its snapshot is a reason to be not ready
 
 
 class Outcome(Enum):
@@ -90,6 +91,14 @@ class Feed(GaugeSource):
             ticker: subscriptions.state(ticker) if subscriptions else "disconnected" for ticker in tuple(self.markets)
         }
 
+    def waiting_problem(self) -> str | None:
+        """Which books have waited for their snapshot for too long; None when none has, or nothing is connected."""
+        subscriptions = self._subscriptions
+        late = subscriptions.books.waits.longer_than(SNAPSHOT_S_MAX) if subscriptions else []
+        if not late:
+            return None
+        return f"{len(late)} {'markets wait' if len(late) > 1 else 'market waits'} for a snapshot: {names(late)}"
+
     def gauges(self) -> dict[str, float]:
         """For /metrics."""
         states = self.market_states().values()
@@ -137,26 +146,26 @@ class Feed(GaugeSource):
         Raises:
             UserMistake: the address is no WebSocket, or the venue refuses our key on the very first connect.
         """
-        failures = 0
+        backoff = Backoff()
         ever_connected = False
         while not self._stop.is_set():
+            is_refused = False
             try:
                 connection = await self._connect()
             except UserMistake as mistake:
                 if not ever_connected:
                     raise
-                self.problem = str(mistake)
+                self.problem, is_refused = str(mistake), True
             except (OSError, TimeoutError, WebSocketException) as wrong:
                 self.problem = f"venue unreachable: {type(wrong).__name__} {wrong}"[:200]
+                is_refused = isinstance(wrong, InvalidStatus) and wrong.response.status_code == TOO_MANY_REQUESTS
             else:
                 ever_connected = True
-                if await self._session(connection):
-                    failures = 0
+                backoff.session_ended(is_good=await self._session(connection))
                 self._counts.reconnects += 1
             if self._stop.is_set():
                 return
-            pause_s = random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_FIRST_S * 2 ** min(failures, 16)))  # noqa: S311
-            failures += 1
+            pause_s = backoff.next_pause_s(is_refused)
             log.warning("%s; connecting again in %.1f s", self.problem, pause_s)
             await self._sleep(pause_s)
 
@@ -166,9 +175,8 @@ class Feed(GaugeSource):
         ingest = Ingest(f"{self.instance}-{self._sessions}", self._publisher, self._counts, self.parser, self._recorder)
         desk = CommandDesk(self._say, time.monotonic)
         # Before the first frame can come, and it may come with the handshake's answer.
-        ingest.subscriptions = Subscriptions(
-            desk, self._group_size, time.monotonic, ingest.reset, lambda gone: self._on_removed(ingest, gone)
-        )
+        gone = lambda tickers: self._on_removed(ingest, tickers)  # noqa: E731
+        ingest.attach(Subscriptions(desk, self._group_size, time.monotonic, ingest.reset, gone))
         try:
             connection = await open_connection(self._url, headers, ingest.on_frame, self._pace)
         except InvalidStatus as refused:
@@ -230,7 +238,8 @@ class Feed(GaugeSource):
                 if closed.done():
                     self.problem = f"the venue hung up: {connection.close_code} {connection.close_reason or ''}".strip()
                     return Outcome.LOST
-                subscriptions.tick()
+                for command in subscriptions.tick():
+                    on_unanswered(subscriptions, command)
                 if connection.silent_s() > self._silence_timeout_s:
                     subscriptions.reconnect_reason = f"silence for {self._silence_timeout_s:.0f} s"
                 if subscriptions.reconnect_reason is not None:

@@ -216,7 +216,8 @@ class _MarketProducer:
         """Why this producer is not ready; empty when it is."""
         publisher, list_ = self._publisher, self._list
         stalled_s = publisher.stalled_s()
-        problems = [self._kafka_problem, self._feed.problem, list_.problem if list_ else None]
+        feed = self._feed
+        problems = [self._kafka_problem, feed.problem, list_.problem if list_ else None, feed.waiting_problem()]
         if stalled_s > self._settings.send_stall_s:
             problems.append(f"Kafka has not answered for {stalled_s:.0f} s")
         if publisher.is_full:

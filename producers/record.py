@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,11 +11,12 @@ from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 
 from app.settings import Settings
 from domain.errors import UserMistake
+from producers.backoff import Backoff
 from producers.connection import FrameConnection, OnFrame, open_connection
-from producers.feed import BACKOFF_FIRST_S, BACKOFF_S_MAX, UNAUTHORIZED
+from producers.feed import UNAUTHORIZED
 from producers.market import make_recorder, stop_on_signals, venue_signer, websocket_url
 from producers.recorder import Recorder
-from producers.subscriptions import BOOK, TRADE
+from producers.sids import BOOK, TRADE
 from venues.kalshi.addresses import REST_URLS
 from venues.kalshi.auth import RequestSigner
 from venues.kalshi.rest import KalshiRest
@@ -53,25 +53,24 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
 async def _record(
     settings: Settings, signer: RequestSigner | None, tickers: Sequence[str], recorder: Recorder, stop: asyncio.Event
 ) -> None:
-    failures = 0
+    backoff = Backoff()
 
     def on_frame(data: bytes, is_text: bool, received_ns: int) -> None:
         recorder.put(received_ns, data, is_text, is_text and _is_json(data))
 
     while not stop.is_set():
+        written = recorder.frames_written
         try:
             async with venue_connection(settings, signer, on_frame) as connection:
                 for command in subscribe_commands(tickers, settings.markets_per_subscription):
                     await connection.send(command)
-                failures = 0
                 await _until_over(connection, stop, settings.ws_silence_timeout_s)
+            backoff.session_ended(is_good=recorder.frames_written > written)
         except (OSError, TimeoutError, WebSocketException) as wrong:
             log.warning("venue: %s %s", type(wrong).__name__, wrong)
         if not stop.is_set():
-            pause_s = random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_FIRST_S * 2 ** min(failures, 16)))  # noqa: S311
-            failures += 1
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+                await asyncio.wait_for(stop.wait(), backoff.next_pause_s())
 
 
 @asynccontextmanager

@@ -8,19 +8,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 ASK_PAUSE_S = 0.1  # between two get_snapshot commands on one sid; what comes meanwhile joins the next one
-FIRST_WAIT_S = 0.75  # a snapshot comes within a round trip; the aim is a live book within 2 s of a gap
-# A new subscription brings its snapshots unasked. Long, because a replayed capture brings one when the recording did,
-# and asking would put a book into it that never was; a snapshot that a gap swallowed is asked for at the gap.
-UNASKED_WAIT_S = 120.0
+FIRST_WAIT_S = 0.5  # a snapshot comes within a round trip; two tries and another way fit into 2 s
+# A new subscription brings its snapshots unasked, within a round trip of its acknowledgement. One that is the first
+# frame of its sid can be lost without a gap, and the market may be quiet: nothing but this patience ends that wait.
+UNASKED_WAIT_S = 1.0
 WAIT_S_MAX = 30.0  # between later tries, for a market that never answers
 TRIES_BEFORE_REPORT = 4
 
 
 @dataclass(slots=True)
 class _Wait:
+    since_s: float
     retry_s: float
-    is_asked: bool
+    is_asked: bool = False
     tries: int = 0
+    declined: int = 0
 
 
 class SnapshotWaits:
@@ -38,26 +40,45 @@ class SnapshotWaits:
     def __len__(self) -> int:
         return len(self._waits)
 
-    def tries(self, ticker: str) -> int:
+    def unanswered(self, ticker: str) -> int:
         """How often it was asked for in vain; 0 for a live book."""
         wait = self._waits.get(ticker)
-        return wait.tries if wait else 0
+        return wait.tries - wait.declined if wait else 0
 
-    def expect(self, tickers: Iterable[str], wait_s: float = UNASKED_WAIT_S) -> None:
-        """The venue sends these by itself (a new subscription); ask only if they do not come within `wait_s`."""
-        retry_s = self._clock() + wait_s
+    def is_asked(self, ticker: str) -> bool:
+        """An answer is on its way."""
+        wait = self._waits.get(ticker)
+        return wait is not None and wait.is_asked
+
+    def longer_than(self, wait_s: float) -> list[str]:
+        """Markets that have waited for more than this, the longest first."""
+        limit_s = self._clock() - wait_s
+        late = [(wait.since_s, ticker) for ticker, wait in self._waits.items() if wait.since_s < limit_s]
+        return [ticker for _, ticker in sorted(late)]
+
+    def expect(self, tickers: Iterable[str]) -> None:
+        """The venue sends these by itself (a new subscription); ask only if they do not come in time."""
+        now_s = self._clock()
         for ticker in tickers:
-            self._waits[ticker] = _Wait(retry_s, is_asked=wait_s < UNASKED_WAIT_S)
+            wait = self._waits.setdefault(ticker, _Wait(now_s, 0.0))
+            wait.retry_s, wait.is_asked = now_s + UNASKED_WAIT_S, False
             self._wanted.pop(ticker, None)
 
     def ask(self, tickers: Iterable[str]) -> None:
         """These are needed now. One that was asked for already is not asked for twice: a snapshot that arrives after
         the gap is as good as one that was asked for after it."""
+        now_s = self._clock()
         for ticker in tickers:
-            wait = self._waits.get(ticker)
-            if wait is None or not wait.is_asked:
-                self._waits[ticker] = _Wait(self._clock() + FIRST_WAIT_S, is_asked=True)
+            wait = self._waits.setdefault(ticker, _Wait(now_s, 0.0))
+            if not wait.is_asked:
+                wait.retry_s, wait.is_asked = now_s + FIRST_WAIT_S, True
                 self._wanted[ticker] = None
+
+    def decline(self, tickers: Iterable[str]) -> None:
+        """The venue answers that it cannot give these now: asked for again later, and no reason to doubt it."""
+        for ticker in tickers:
+            if wait := self._waits.get(ticker):
+                wait.declined = wait.tries
 
     def arrived(self, ticker: str) -> None:
         """Its book is live."""

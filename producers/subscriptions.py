@@ -1,4 +1,4 @@
-"""The subscriptions of one connection: which market belongs to which sid, and what to say to the venue about it.
+"""The subscriptions of one connection: which markets are followed, by which sid, and what to say to the venue about it.
 
 Synchronous and free of I/O: frames come in, commands go out through the desk, and the two callbacks tell the feed
 which books lost their trust and which markets are gone. Books are keyed by ticker; a sid is only where they come from.
@@ -7,20 +7,21 @@ which books lost their trust and which markets are gone. Books are keyed by tick
 import logging
 from collections.abc import Callable, Iterable
 
-from producers.commands import Command, CommandDesk, Group, Verb
-from producers.snapshots import FIRST_WAIT_S, TRIES_BEFORE_REPORT, SnapshotWaits
+from producers.commands import Command, CommandDesk, Verb
+from producers.live_books import LiveBooks
+from producers.sids import BOOK, TRADE, SidMap
+from producers.snapshots import TRIES_BEFORE_REPORT
 from schemas.records import ResetReason
-from venues.kalshi.messages import ControlFrame
+from venues.kalshi.messages import SnapshotFrame
 
 log = logging.getLogger(__name__)
 
-BOOK = "orderbook_delta"
-TRADE = "trade"
 RESUBSCRIBE_PAUSE_S_MAX = 30.0
+RESUBSCRIBE_PAUSE_FIRST_S = 0.5  # doubled each time; a subscription that is lost for the first time waits for nothing
 
 
 class Subscriptions:
-    """All groups of one connection. `untrusted(tickers, sid, reason)` must publish resets before it returns."""
+    """All subscriptions of one connection. `untrusted(tickers, reason)` must publish resets before it returns."""
 
     def __init__(
         self,
@@ -30,228 +31,222 @@ class Subscriptions:
         untrusted: Callable[[Iterable[str], ResetReason], None],
         removed: Callable[[Iterable[str]], None],
     ) -> None:
+        """`group_size`: how many markets one command names, and how many we put on one sid by ourselves."""
         self.desk = desk
-        self.waits = SnapshotWaits(clock)
-        self.groups: list[Group] = []
+        self.sids = SidMap()
+        self.books = LiveBooks(desk, self.sids, group_size, clock, self.resubscribe)
+        self.followed: set[str] = set()
         self.not_found: set[str] = set()
         #: Set where only a new connection helps; the text is the reason.
         self.reconnect_reason: str | None = None
-        self.can_ask_snapshot = True
         self._group_size = group_size
         self._clock = clock
         self._untrusted = untrusted
         self._removed = removed
-        self._group_of: dict[str, Group] = {}
-        self._by_book_sid: dict[int, Group] = {}
-        self._by_trade_sid: dict[int, Group] = {}
+        self._leaving: set[str] = set()  # delete_markets is under way
+        self._returning: set[str] = set()  # of these, wanted again meanwhile
+        self._failures: dict[tuple[str, str], int] = {}  # (channel, market) -> subscriptions lost since it last flowed
         self._later: list[tuple[float, Callable[[], None]]] = []
 
     # --- what the feed asks for ---
 
     def add(self, tickers: Iterable[str]) -> None:
-        """Subscribe markets: into groups with room where they are acknowledged, else in new groups."""
-        fresh = [ticker for ticker in dict.fromkeys(tickers) if ticker not in self._group_of]
-        for group in self.groups:
-            room = self._group_size - len(group.tickers)
-            if room > 0 and fresh and group.book_sid is not None and group.trade_sid is not None:
-                joining, fresh = fresh[:room], fresh[room:]
-                self._join(group, joining)
-                self.desk.update(Verb.ADD, group, group.book_sid, joining)
-                self.desk.update(Verb.ADD, group, group.trade_sid, joining)
-        for start in range(0, len(fresh), self._group_size):
-            self.open_group(fresh[start : start + self._group_size])
+        """Subscribe markets: on sids with room, else by new subscribes."""
+        wanted = dict.fromkeys(tickers)
+        self._returning.update(self._leaving.intersection(wanted))
+        fresh = [ticker for ticker in wanted if ticker not in self.followed]
+        self.followed.update(fresh)
+        self.not_found.difference_update(fresh)
+        self.books.lose(fresh)
+        while fresh and (book := self._roomiest(BOOK)) and (trade := self._roomiest(TRADE)):
+            room = min(book[1], trade[1])
+            joining, fresh = fresh[:room], fresh[room:]
+            self.desk.update(Verb.ADD, book[0], joining)
+            self.desk.update(Verb.ADD, trade[0], joining)
+        self.subscribe(fresh, (BOOK, TRADE))
 
-    def open_group(self, tickers: Iterable[str]) -> None:
-        """One new subscription for these markets."""
-        group = Group(set())
-        self.groups.append(group)
-        self._join(group, list(tickers))
-        self.desk.subscribe(group, (BOOK, TRADE))
+    def subscribe(self, tickers: Iterable[str], channels: tuple[str, ...], tries: int = 1) -> None:
+        """New subscribes, in groups, for those of these markets that are followed and that a channel does not bring."""
+        missing = [
+            ticker
+            for ticker in tickers
+            if ticker in self.followed
+            and ticker not in self._leaving
+            and any(self.sids.sid_of(channel, ticker) is None for channel in channels)
+        ]
+        for start in range(0, len(missing), self._group_size):
+            self.desk.subscribe(missing[start : start + self._group_size], channels, tries)
 
     def remove(self, tickers: Iterable[str]) -> None:
         """Unsubscribe markets; `removed` is called when the venue has confirmed that nothing more of them comes."""
-        by_group: dict[Group, list[str]] = {}
+        by_sid: dict[str, dict[int, list[str]]] = {
+            TRADE: {},
+            BOOK: {},
+        }  # books last: their answer is the one that counts
         for ticker in tickers:
-            if group := self._group_of.get(ticker):
-                by_group.setdefault(group, []).append(ticker)
-            else:
-                self.not_found.discard(ticker)
-                self._removed([ticker])
-        for group, leaving in by_group.items():
-            if group.trade_sid is not None:
-                self.desk.update(Verb.DELETE, group, group.trade_sid, leaving)
-            if group.book_sid is not None:
-                self.desk.update(Verb.DELETE, group, group.book_sid, leaving)
-            else:
-                self.drop(leaving)
-                self._removed(leaving)
+            self._returning.discard(ticker)
+            if self.sids.sid_of(BOOK, ticker) is None:
+                self._finish([ticker])
+                continue
+            self._leaving.add(ticker)
+            for channel, leaving in by_sid.items():
+                if (sid := self.sids.sid_of(channel, ticker)) is not None:
+                    leaving.setdefault(sid, []).append(ticker)
+        for leaving in by_sid.values():
+            for sid, gone in leaving.items():
+                self.desk.update(Verb.DELETE, sid, gone)
 
     def ask_snapshots(self, tickers: Iterable[str]) -> None:
-        """Get fresh snapshots of these markets, at once or as soon as the pause of their sid allows."""
-        self.waits.ask(tickers)
-        self._ask_due()
+        """Get fresh snapshots of these markets, as far as they are followed."""
+        self.books.ask(ticker for ticker in tickers if ticker in self.followed)
 
-    def tick(self) -> None:
-        """Ten times a second: retries, pauses that are over, answers that never came."""
-        self._ask_due()
+    def tick(self) -> list[Command]:
+        """Many times a second: retries, pauses that are over, who is silent. Returns what was not answered in time."""
+        self.books.tick()
         now_s = self._clock()
         ripe = [act for when_s, act in self._later if when_s <= now_s]
         self._later = [(when_s, act) for when_s, act in self._later if when_s > now_s]
         for act in ripe:
             act()
-        for command in self.desk.overdue():
-            self._unanswered(command)
         if self.desk.is_overrun:
             self.reconnect_reason = "the venue answers no commands"
+        return self.desk.overdue()
 
     # --- what frames tell ---
 
-    def on_acknowledged(self, frame: ControlFrame) -> None:
-        """`subscribed`, `ok`, `unsubscribed`."""
-        if frame.kind != "subscribed":
-            command = self.desk.take(frame.command_id)
-            # Both sids confirm a removal; the books' one is the one that counts.
-            if command is not None and command.verb is Verb.DELETE and frame.sid == command.group.book_sid:
-                self.finish_removal(command)
-            return
-        command = self.desk.pending.get(frame.command_id or 0)
-        if command is None or frame.sid is None:
-            return
-        channel = frame.channel or ""
-        self.bind(command.group, channel, frame.sid)
-        command.acknowledged.add(channel)
-        if command.acknowledged >= set(command.channels):
-            self.desk.take(command.command_id)
+    def bind(self, channel: str, sid: int, tickers: Iterable[str]) -> None:
+        """The venue has acknowledged these on this sid. What is no longer followed is taken off it again."""
+        named = list(tickers)
+        mine = [ticker for ticker in named if ticker in self.followed]
+        self.sids.bind(channel, sid, mine)
+        if channel == BOOK:
+            self.books.acknowledged(sid, mine)
+        stray = [ticker for ticker in named if ticker not in self.followed and ticker not in self.not_found]
+        if stray:
+            self.desk.update(Verb.DELETE, sid, stray)
 
-    def on_snapshot(self, sid: int, ticker: str) -> None:
-        """A book is live on this sid."""
-        self.waits.arrived(ticker)
-        group = self._group_of.get(ticker)
-        if group is not None:
-            group.failures = 0
-            if group.book_sid is None:  # the acknowledgement itself was lost
-                self.bind(group, BOOK, sid)
+    def on_snapshot(self, frame: SnapshotFrame) -> None:
+        """The book of a followed market is live."""
+        self._adopt(BOOK, frame.sid, frame.market_ticker)
+        self._failures.pop((BOOK, frame.market_ticker), None)
+        self.books.on_snapshot(frame)
+
+    def on_early_delta(self, sid: int, ticker: str) -> None:
+        """A delta of a followed market whose book is not live."""
+        if not self.sids.has_ended(sid):
+            self._adopt(BOOK, sid, ticker)
+        self.books.on_early_delta(sid, ticker)
 
     def on_trade(self, sid: int, ticker: str) -> None:
-        """A trade on a sid that was never acknowledged belongs to the group of its market."""
-        group = self._group_of.get(ticker)
-        if group is not None and group.trade_sid is None:
-            self.bind(group, TRADE, sid)
-
-    def bind(self, group: Group, channel: str, sid: int) -> None:
-        """From here on this sid is the group's, for that channel."""
-        if channel == BOOK:
-            group.book_sid = sid
-            self._by_book_sid[sid] = group
-        elif channel == TRADE:
-            group.trade_sid = sid
-            self._by_trade_sid[sid] = group
-
-    def sid_of(self, ticker: str) -> int | None:
-        """The sid that carries this market's book."""
-        group = self._group_of.get(ticker)
-        return group.book_sid if group else None
+        """The venue trades, and the trades of this market come by this sid."""
+        self.books.silence.heard_trade()
+        if ticker in self.followed and not self.sids.has_ended(sid):
+            self._adopt(TRADE, sid, ticker)
+            if self._failures:
+                self._failures.pop((TRADE, ticker), None)
 
     def books_of(self, sid: int) -> set[str]:
         """The markets whose books come by this sid; empty for trades and for unknown sids."""
-        group = self._by_book_sid.get(sid)
-        return set(group.tickers) if group else set()
+        return self.sids.tickers(BOOK, sid)
 
     def state(self, ticker: str) -> str:
         """One word for /status."""
         if ticker in self.not_found:
             return "not_found"
-        group = self._group_of.get(ticker)
-        if group is None or group.book_sid is None:
+        if self.sids.sid_of(BOOK, ticker) is None:
             return "subscribing"
-        if ticker not in self.waits:
+        if ticker in self.books.live:
             return "live"
-        return "no_snapshot" if self.waits.tries(ticker) >= TRIES_BEFORE_REPORT else "waiting_snapshot"
+        return "no_snapshot" if self.books.waits.unanswered(ticker) >= TRIES_BEFORE_REPORT else "waiting_snapshot"
 
     # --- mending ---
 
     def lose_sid(self, sid: int, reason: ResetReason) -> None:
-        """The venue ended this subscription: its books are stale now, its markets are subscribed again."""
-        if group := self._by_book_sid.pop(sid, None):
-            self._untrusted(sorted(group.tickers), reason)
-            group.book_sid = None
-            self._subscribe_again(group, BOOK)
-        elif group := self._by_trade_sid.pop(sid, None):
-            group.trade_sid = None
-            self._subscribe_again(group, TRADE)
-        else:
+        """The venue ended this subscription: all its books are stale now, all its markets are subscribed again."""
+        channel = self.sids.channel_of(sid)
+        if channel is None and self.sids.has_ended(sid):
+            return  # we were quicker
+        if channel is None:
             self.reconnect_reason = f"the venue ended an unknown subscription (sid {sid})"
+            return
+        tickers = self.sids.tickers(channel, sid)
+        if channel == BOOK:
+            self._untrusted(sorted(tickers), reason)
+        self._subscribe_again(sid, channel, tickers)
 
-    def resubscribe(self, group: Group) -> None:
-        """Fresh snapshots by unsubscribe and subscribe, where `get_snapshot` is refused."""
-        sid = group.book_sid
-        if sid is None:
-            return  # under way already
-        self._untrusted(sorted(group.tickers), "gap")
-        self.desk.unsubscribe(group, [sid])
-        self._by_book_sid.pop(sid, None)
-        group.book_sid = None
-        self._subscribe_again(group, BOOK)
+    def resubscribe(self, sid: int, reason: ResetReason) -> None:
+        """Fresh snapshots of all books of a sid, by unsubscribe and subscribe."""
+        tickers = self.sids.tickers(BOOK, sid)
+        if tickers:  # else under way already
+            self._untrusted(sorted(tickers.intersection(self.books.live)), reason)
+            self.desk.unsubscribe(sid)
+            self._subscribe_again(sid, BOOK, tickers)
 
     def drop(self, tickers: Iterable[str]) -> None:
         """Forget these markets; nothing is said to the venue."""
         gone = list(tickers)
-        self.waits.forget(gone)
+        self.books.forget(gone)
+        self.sids.release(gone)
         for ticker in gone:
-            if group := self._group_of.pop(ticker, None):
-                group.tickers.discard(ticker)
-                if not group.tickers and group.book_sid is None and group in self.groups:
-                    self.groups.remove(group)
+            self.followed.discard(ticker)
+            self._leaving.discard(ticker)
+            for channel in (BOOK, TRADE):
+                self._failures.pop((channel, ticker), None)
+
+    def deleted(self, tickers: Iterable[str]) -> None:
+        """The venue sends no books of these any more."""
+        gone = [ticker for ticker in tickers if ticker in self._leaving]
+        returning = [ticker for ticker in gone if ticker in self._returning]
+        self._returning.difference_update(returning)
+        self._finish(gone)
+        self.add(returning)
 
     def later(self, pause_s: float, act: Callable[[], None]) -> None:
         """Do it at the first tick after the pause."""
         self._later.append((self._clock() + pause_s, act))
 
-    def _join(self, group: Group, tickers: list[str]) -> None:
-        group.tickers.update(tickers)
-        for ticker in tickers:
-            self._group_of[ticker] = group
-            self.not_found.discard(ticker)
-        self.waits.expect(tickers)
+    def _finish(self, tickers: list[str]) -> None:
+        self.drop(tickers)
+        self.not_found.difference_update(tickers)
+        self._removed(tickers)
 
-    def _subscribe_again(self, group: Group, channel: str) -> None:
-        """At once the first time; a subscription that keeps failing waits longer each time."""
-        pause_s = 0.0 if group.failures == 0 else min(RESUBSCRIBE_PAUSE_S_MAX, 0.25 * 2 ** min(group.failures, 10))
-        group.failures += 1
-
-        def act() -> None:
-            if group.tickers:
-                self.desk.subscribe(group, (channel,))
-                if channel == BOOK:
-                    self.waits.expect(group.tickers, FIRST_WAIT_S)
-
-        if pause_s:
-            self.later(pause_s, act)
+    def _subscribe_again(self, sid: int, channel: str, tickers: set[str]) -> None:
+        """At once the first time; markets that lose their subscription again and again wait longer each time."""
+        self.sids.end(sid)
+        self.books.silence.end(sid)
+        if channel == BOOK:
+            self.deleted(tickers & self._leaving)
+            self.books.lose(tickers & self.followed)
+        failures = max((self._failures.get((channel, ticker), 0) for ticker in tickers), default=0)
+        self._failures.update(dict.fromkeys(((channel, t) for t in tickers & self.followed), failures + 1))
+        if failures:
+            pause_s = min(RESUBSCRIBE_PAUSE_S_MAX, RESUBSCRIBE_PAUSE_FIRST_S * 2 ** min(failures - 1, 10))
+            self.later(pause_s, lambda: self.subscribe(sorted(tickers), (channel,)))
         else:
-            act()
+            self.subscribe(sorted(tickers), (channel,))
 
-    def _ask_due(self) -> None:
-        for sid, tickers in self.waits.due(self.sid_of).items():
-            group = self._by_book_sid.get(sid)
-            if group is None:
-                continue
-            hopeless = [t for t in tickers if self.waits.tries(t) == TRIES_BEFORE_REPORT]
-            if hopeless:
-                log.warning("no snapshot comes for %s, does it exist? The others go on", ", ".join(hopeless))
-            if self.can_ask_snapshot and len(hopeless) < len(group.tickers):
-                self.desk.update(Verb.SNAPSHOT, group, sid, tickers)
-            elif all(self.waits.tries(t) < TRIES_BEFORE_REPORT for t in tickers) or len(tickers) == len(group.tickers):
-                self.resubscribe(group)
+    def _adopt(self, channel: str, sid: int, ticker: str) -> None:
+        """The acknowledgement of this market was lost: with it, that of all markets of its command."""
+        if self.sids.sid_of(channel, ticker) is not None:
+            return
+        for command in self.desk.pending.values():
+            if ticker in command.tickers and channel in self.channels_of(command):
+                command.answered.add(channel)
+                self.bind(channel, sid, command.tickers)
+                return
+        self.bind(channel, sid, [ticker])
 
-    def finish_removal(self, command: Command) -> None:
-        """Nothing more of these markets comes."""
-        self.drop(command.tickers)
-        self._removed(command.tickers)
+    def channels_of(self, command: Command) -> tuple[str, ...]:
+        """The channels on which a subscribe or an add_markets brings its markets."""
+        if command.verb is Verb.SUBSCRIBE:
+            return command.channels
+        channel = self.sids.channel_of(command.sid) if command.verb is Verb.ADD else None
+        return (channel,) if channel else ()
 
-    def _unanswered(self, command: Command) -> None:
-        if command.verb is Verb.DELETE and set(command.tickers) & command.group.tickers:
-            self.finish_removal(command)
-        elif command.verb is Verb.SUBSCRIBE and command.group.tickers:
-            bound = command.group.book_sid if BOOK in command.channels else command.group.trade_sid
-            if bound is None:
-                self.reconnect_reason = "the venue did not answer a subscribe"
+    def _roomiest(self, channel: str) -> tuple[int, int] | None:
+        """(sid, room) of the sid of this channel that can take the most markets."""
+        rooms = [
+            (self._group_size - carried - self.desk.joining(sid), sid) for sid, carried in self.sids.of_channel(channel)
+        ]
+        room, sid = max(rooms, default=(0, 0))
+        return (sid, room) if room > 0 else None

@@ -1,10 +1,14 @@
-"""What becomes of an `error` frame: the reaction of `venues.kalshi.errors`, carried out on the subscriptions."""
+"""What becomes of the venue's answers to our commands, and of those that never come.
+
+Errors get the reaction of `venues.kalshi.errors`, carried out on the subscriptions.
+"""
 
 import logging
 from collections.abc import Callable
 
 from producers.commands import Command, Verb
-from producers.subscriptions import BOOK, Subscriptions
+from producers.sids import BOOK
+from producers.subscriptions import Subscriptions
 from venues.kalshi.errors import BUFFER_OVERFLOW, TERMINAL_CODES, Reaction, VenueError, venue_error
 from venues.kalshi.messages import ControlFrame
 
@@ -12,6 +16,53 @@ log = logging.getLogger(__name__)
 
 TRIES_MAX = 5  # of one command; then a new connection is the better try
 RETRY_PAUSE_S = 0.5  # doubled with each try
+
+
+def on_acknowledged(subscriptions: Subscriptions, frame: ControlFrame) -> None:
+    """`subscribed`, `ok`, `unsubscribed`."""
+    desk, sids = subscriptions.desk, subscriptions.sids
+    if frame.kind == "subscribed":
+        command = desk.pending.get(frame.command_id or 0)
+        if command is not None and frame.sid is not None:
+            channel = frame.channel or command.channels[0]
+            subscriptions.bind(channel, frame.sid, command.tickers)
+            command.answered.add(channel)
+            if command.answered.issuperset(command.channels):
+                desk.take(command.command_id)
+        return
+    command = desk.take(frame.command_id)
+    if frame.kind == "unsubscribed" and frame.sid is not None and sids.is_bound(frame.sid):
+        log.warning("the venue ended the subscription of sid %d unasked", frame.sid)
+        subscriptions.lose_sid(frame.sid, "channel_error")
+    elif command is not None and command.verb is Verb.DELETE:
+        _on_deleted(subscriptions, command)
+    elif command is not None and command.verb is Verb.ADD and command.sid is not None:
+        for channel in subscriptions.channels_of(command):
+            subscriptions.bind(channel, command.sid, command.tickers)
+
+
+def on_unanswered(subscriptions: Subscriptions, command: Command) -> None:
+    """No answer came in time."""
+    if command.verb is Verb.DELETE:
+        _on_deleted(subscriptions, command)
+    elif command.verb is Verb.SUBSCRIBE:
+        if any(
+            subscriptions.sids.sid_of(channel, ticker) is None
+            for channel in command.channels
+            for ticker in subscriptions.followed.intersection(command.tickers)
+        ):
+            subscriptions.reconnect_reason = "the venue did not answer a subscribe"
+    elif command.verb is Verb.ADD:
+        subscriptions.subscribe(command.tickers, subscriptions.channels_of(command))
+    elif command.verb is Verb.SNAPSHOT and command.sid is not None and not command.answered:
+        _on_unanswered_snapshot(subscriptions, command.sid, command)
+
+
+def _on_unanswered_snapshot(subscriptions: Subscriptions, sid: int, command: Command) -> None:
+    # Books that wait are asked for again by their own deadline; where all are live they were only probed.
+    if subscriptions.books.live.keys() >= set(command.tickers):
+        log.warning("sid %d is silent and does not answer get_snapshot; subscribing again", sid)
+        subscriptions.resubscribe(sid, "channel_error")
 
 
 def on_error(subscriptions: Subscriptions, frame: ControlFrame) -> None:
@@ -39,6 +90,12 @@ def _about(frame: ControlFrame, command: Command | None) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
+def _on_deleted(subscriptions: Subscriptions, command: Command) -> None:
+    """Both sids confirm a removal; the books' one is the one that counts."""
+    if subscriptions.sids.channel_of(command.sid) == BOOK:
+        subscriptions.deleted(command.tickers)
+
+
 def _terminal(subscriptions: Subscriptions, frame: ControlFrame) -> None:
     if frame.sid is None:
         subscriptions.reconnect_reason = "the venue ended a subscription without saying which"
@@ -58,69 +115,88 @@ def _drop_markets(subscriptions: Subscriptions, frame: ControlFrame, command: Co
     subscriptions.not_found.update(tickers)
     for ticker in tickers:
         log.warning("market %s does not exist at the venue; the others go on", ticker)
-    if command is not None and command.verb is Verb.SUBSCRIBE and not command.group.tickers:
+    if command is not None and not subscriptions.followed.intersection(command.tickers):
         subscriptions.desk.take(command.command_id)
 
 
 def _retry(subscriptions: Subscriptions, command: Command, error: VenueError) -> None:
+    if command.verb is Verb.SNAPSHOT:
+        subscriptions.books.on_declined(command.tickers)  # asked for again by their own deadline
+        return
     if command.tries >= TRIES_MAX:
         subscriptions.reconnect_reason = f"the venue says {error.name} for the {command.tries}th time"
         return
-    tries, group, desk = command.tries + 1, command.group, subscriptions.desk
 
     def again() -> None:
         if command.verb is Verb.SUBSCRIBE:
-            desk.subscribe(group, command.channels, tries)
-        elif command.verb in (Verb.ADD, Verb.DELETE) and group.book_sid is not None:
-            desk.update(command.verb, group, group.book_sid, list(command.tickers), tries)
-        # Snapshots are asked for again by their own deadline.
+            subscriptions.subscribe(command.tickers, _unanswered_channels(command), command.tries + 1)
+        elif command.verb is Verb.UNSUBSCRIBE:
+            if command.sid is not None and subscriptions.sids.has_ended(command.sid):
+                subscriptions.desk.unsubscribe(command.sid)
+        elif command.sid is not None and subscriptions.sids.is_bound(command.sid):  # else its markets went with it
+            subscriptions.desk.update(command.verb, command.sid, command.tickers, command.tries + 1)
 
     subscriptions.later(RETRY_PAUSE_S * 2 ** (command.tries - 1), again)
 
 
+def _unanswered_channels(command: Command) -> tuple[str, ...]:
+    return tuple(channel for channel in command.channels if channel not in command.answered)
+
+
 def _split(subscriptions: Subscriptions, command: Command, error: VenueError) -> None:
-    """Halves of the group: they fit, or the one bad market ends up alone."""
-    tickers = sorted(command.tickers)
-    if command.verb is Verb.SUBSCRIBE and len(tickers) <= 1:
+    """Halves of a subscribe fit, or the one bad market ends up alone. What finds no room on a sid gets another."""
+    if command.verb is Verb.ADD:
+        subscriptions.subscribe(command.tickers, subscriptions.channels_of(command))
+    elif command.verb is Verb.SUBSCRIBE and len(command.tickers) > 1:
+        half = (len(command.tickers) + 1) // 2
+        for part in (command.tickers[:half], command.tickers[half:]):
+            subscriptions.subscribe(part, _unanswered_channels(command))
+    elif command.verb is Verb.SUBSCRIBE:
         _retry(subscriptions, command, error)
-        return
-    if command.verb not in (Verb.SUBSCRIBE, Verb.ADD):
-        return
-    subscriptions.drop(tickers)
-    half = (len(tickers) + 1) // 2 if command.verb is Verb.SUBSCRIBE else len(tickers)
-    for part in (tickers[:half], tickers[half:]):
-        if part:
-            subscriptions.open_group(part)
 
 
 def _another_way(subscriptions: Subscriptions, command: Command, error: VenueError) -> None:
-    desk, group = subscriptions.desk, command.group
+    desk = subscriptions.desk
     if command.verb is Verb.SNAPSHOT:
-        subscriptions.can_ask_snapshot = False
-        subscriptions.resubscribe(group)
+        subscriptions.books.stop_asking(f"refused (error {error.code})")
+        if command.sid is not None and not subscriptions.books.live.keys() >= set(command.tickers):
+            subscriptions.resubscribe(command.sid, "gap")
     elif command.verb is Verb.SUBSCRIBE and desk.say_use_yes_price and BOOK in command.channels:
         desk.say_use_yes_price = False  # an older venue that does not know the parameter: NO prices are its only form
-        desk.subscribe(group, command.channels, command.tries + 1)
+        subscriptions.subscribe(command.tickers, command.channels, command.tries + 1)
     elif command.verb is Verb.ADD:
         _split(subscriptions, command, error)
     elif command.verb is Verb.DELETE:
-        subscriptions.finish_removal(command)
+        _on_deleted(subscriptions, command)
     else:
         _report(subscriptions, command, error)
 
 
+def _join(subscriptions: Subscriptions, command: Command, error: VenueError) -> None:
+    """An older venue has one subscription per channel: more markets are added to it."""
+    sids = {channel: subscriptions.sids.of_channel(channel) for channel in _unanswered_channels(command)}
+    if command.verb is not Verb.SUBSCRIBE:
+        return
+    for channel, present in sids.items():
+        if present:
+            subscriptions.desk.update(Verb.ADD, present[0][0], command.tickers)
+        else:
+            _retry(subscriptions, command, error)
+            log.warning("%s is said to be subscribed, by no sid that we know", channel)
+
+
 def _resubscribe(subscriptions: Subscriptions, command: Command, error: VenueError) -> None:
     """An unknown sid: the venue has forgotten what we believe to be subscribed."""
-    if command.verb is not Verb.UNSUBSCRIBE and command.group.book_sid is not None:
-        subscriptions.lose_sid(command.group.book_sid, "channel_error")
+    if command.verb is Verb.UNSUBSCRIBE or command.sid is None:
+        return
+    channels = subscriptions.channels_of(command)
+    if subscriptions.sids.is_bound(command.sid):
+        subscriptions.lose_sid(command.sid, "channel_error")
+    subscriptions.subscribe(command.tickers if command.verb is Verb.ADD else (), channels)
 
 
 def _report(subscriptions: Subscriptions, command: Command, error: VenueError) -> None:
     log.error("%s was refused for good: error %d, %s", command.verb.value, error.code, error.name)
-
-
-def _ignore(subscriptions: Subscriptions, command: Command, error: VenueError) -> None:
-    pass
 
 
 _REACT: dict[Reaction, Callable[[Subscriptions, Command, VenueError], None]] = {
@@ -129,5 +205,5 @@ _REACT: dict[Reaction, Callable[[Subscriptions, Command, VenueError], None]] = {
     Reaction.ANOTHER_WAY: _another_way,
     Reaction.RESUBSCRIBE: _resubscribe,
     Reaction.REPORT: _report,
-    Reaction.IGNORE: _ignore,
+    Reaction.JOIN: _join,
 }

@@ -2,11 +2,11 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scripted_feed import for_ever, running, sums_up
 
 from domain.errors import UserMistake
 from producers.feed import Feed
@@ -14,31 +14,6 @@ from producers.metrics import FeedCounts
 from venues.kalshi.frames import FRAME_BYTES_MAX
 
 pytestmark = pytest.mark.timeout(180)
-
-
-async def _for_ever() -> None:
-    await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def running(url: str, publisher: Any, markets: list[str], **more: Any) -> AsyncIterator[tuple[Feed, FeedCounts]]:
-    """A feed that runs; stopped cleanly at the end, and its accounting checked."""
-    counts = FeedCounts()
-    options = {"group_size": 50, "silence_timeout_s": 30.0, **more}
-    feed = Feed(url, None, "me", publisher, counts, None, **options)
-    feed.set_markets(markets)
-    task = asyncio.create_task(feed.run())
-    try:
-        yield feed, counts
-    finally:
-        feed.stop()
-        await task
-
-
-def _sums_up(counts: FeedCounts, publisher: Any) -> None:
-    caused = [r for r in publisher.of("market.book_updates") if r.__struct_config__.tag != "book_reset"]
-    assert counts.records_caused_by_frames == len(caused) + len(publisher.of("market.trades"))
-    assert counts.dead_letters == len(publisher.of("dlq"))
 
 
 async def test_a_session_starts_with_resets_and_ends_with_stopped(
@@ -51,7 +26,7 @@ async def test_a_session_starts_with_resets_and_ends_with_stopped(
         await peer.snapshot(1, "A")
         await peer.snapshot(2, "B")
         await peer.delta(3, "A")
-        await _for_ever()
+        await for_ever()
 
     async with (
         scripted_venue(venue) as server,
@@ -70,7 +45,7 @@ async def test_a_session_starts_with_resets_and_ends_with_stopped(
     ]
     resets = [r.payload for r in publisher.of("market.book_updates") if r.__struct_config__.tag == "book_reset"]
     assert [(r.sid, r.seq) for r in resets] == [(None, None), (None, None), (1, 3), (1, 3)]
-    _sums_up(counts, publisher)
+    sums_up(counts, publisher)
 
 
 async def test_a_gap_resets_every_book_of_the_sid_first_and_asks_for_snapshots(
@@ -88,7 +63,7 @@ async def test_a_gap_resets_every_book_of_the_sid_first_and_asks_for_snapshots(
         assert ask["params"]["sids"] == [1]
         await peer.snapshot(6, "A", command_id=ask["id"])
         await peer.snapshot(7, "B", command_id=ask["id"])
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A", "B"]) as (feed, counts):
         await eventually(lambda: counts.frames_in == 7, "healed")
@@ -108,7 +83,7 @@ async def test_an_answer_that_takes_no_number_of_its_own_is_a_snapshot_and_no_du
         await peer.delta(3, "A")
         ask = await peer.command("update_subscription", "get_snapshot")
         await peer.snapshot(3, "A", command_id=ask["id"])
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A"]) as (feed, counts):
         await eventually(lambda: counts.frames_in == 5, "answered")
@@ -125,7 +100,7 @@ async def test_a_gap_in_an_acknowledgement_counts_too(scripted_venue: Any, publi
         await peer.say({"id": add["id"], "type": "ok", "sid": 1, "seq": 2, "msg": {"market_tickers": ["A", "B"]}})
         await peer.snapshot(3, "B")
         await peer.say({"id": 99, "type": "ok", "sid": 1, "seq": 6})
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A"]) as (feed, counts):
         await eventually(lambda: feed.market_states() == {"A": "live"}, "A is live")
@@ -158,7 +133,7 @@ async def test_a_terminal_error_resets_and_subscribes_again(
         await peer.say(ack)
         await peer.snapshot(1, "A", sid=3)
         await peer.delta(2, "A", sid=3)
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A"]) as (_, counts):
         await eventually(lambda: counts.frames_in == 7, "subscribed again")
@@ -180,7 +155,7 @@ async def test_where_get_snapshot_is_refused_it_unsubscribes_and_subscribes(
         await peer.say({"id": gone["id"], "sid": 1, "seq": 4, "type": "unsubscribed"})
         await peer.accept_subscribe(book_sid=7)
         await peer.snapshot(1, "A", sid=7)
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A"]) as (feed, counts):
         await eventually(lambda: counts.frames_in == 8, "subscribed again")
@@ -201,7 +176,7 @@ async def test_a_disconnect_resets_at_once_and_a_new_session_begins(
     async def second(peer: Any) -> None:
         await peer.accept_subscribe()
         await peer.snapshot(1, "A")
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(first, second) as server, running(server.url, publisher, ["A"]) as (_, counts):
         await eventually(lambda: counts.frames_in == 7, "the second session's snapshot")
@@ -224,7 +199,7 @@ async def test_silence_ends_the_session(scripted_venue: Any, publisher: Any, eve
     async def venue(peer: Any) -> None:
         await peer.accept_subscribe()
         await peer.snapshot(1, "A")
-        await _for_ever()
+        await for_ever()
 
     async with (
         scripted_venue(venue) as server,
@@ -251,7 +226,7 @@ async def test_401_later_is_waited_out_and_said(scripted_venue: Any, publisher: 
     async def second(peer: Any) -> None:
         await peer.accept_subscribe()
         await peer.snapshot(1, "A")
-        await _for_ever()
+        await for_ever()
 
     problems: set[str | None] = set()
     async with scripted_venue(first, second) as server, running(server.url, publisher, ["A"]) as (feed, _):
@@ -266,7 +241,7 @@ async def test_401_later_is_waited_out_and_said(scripted_venue: Any, publisher: 
 
 
 async def _nothing(peer: Any) -> None:
-    await _for_ever()
+    await for_ever()
 
 
 async def test_bad_frames_become_dead_letters_and_the_stream_goes_on(
@@ -283,7 +258,7 @@ async def test_bad_frames_become_dead_letters_and_the_stream_goes_on(
             await peer.say(frame)
         await peer.socket.send(b"\xff\xff", text=True)
         await peer.delta(2, "A")
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A"]) as (_, counts):
         await eventually(lambda: counts.frames_in == 11, "all frames in")
@@ -301,7 +276,7 @@ async def test_bad_frames_become_dead_letters_and_the_stream_goes_on(
     assert [base64.b64decode(letter.raw_base64) for letter in letters] == raw
     assert len({record.idempotency_key for record in publisher.of("dlq")}) == len(letters)
     assert publisher.story()[-2:] == ["delta A 2", "reset:stopped A"]
-    _sums_up(counts, publisher)
+    sums_up(counts, publisher)
 
 
 async def test_a_frame_beyond_any_dead_letter_is_a_counted_reconnect_with_resets(
@@ -313,12 +288,12 @@ async def test_a_frame_beyond_any_dead_letter_is_a_counted_reconnect_with_resets
         await peer.accept_subscribe()
         await peer.snapshot(1, "A")
         await peer.say("x" * (6 << 20))
-        await _for_ever()
+        await for_ever()
 
     async def second(peer: Any) -> None:
         await peer.accept_subscribe()
         await peer.snapshot(1, "A")
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(first, second) as server, running(server.url, publisher, ["A"]) as (_, counts):
         await eventually(lambda: counts.frames_in == 6, "the second session")
@@ -338,7 +313,7 @@ async def test_a_refused_book_frame_makes_that_book_stale(scripted_venue: Any, p
         ask = await peer.command("update_subscription", "get_snapshot")
         assert ask["params"]["market_tickers"] == ["A"]
         await peer.snapshot(4, "A", command_id=ask["id"])
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A", "B"]) as (feed, counts):
         await eventually(lambda: counts.frames_in == 6, "healed")
@@ -360,7 +335,7 @@ async def test_a_market_that_does_not_exist_is_reported_and_the_others_go_on(
         error = {"code": 16, "msg": "Market not found", "market_ticker": "NOPE"}
         await peer.say({"id": command["id"], "type": "error", "msg": error})
         await peer.snapshot(1, "A")
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A", "NOPE"]) as (feed, counts):
         await eventually(lambda: counts.frames_in == 4, "all frames in")
@@ -404,7 +379,7 @@ async def test_a_removed_market_is_unsubscribed_then_reset_without_reconnecting(
         await peer.delta(3, "B")
         await peer.say({"id": gone["id"], "type": "ok", "sid": 1, "seq": 4, "msg": {"market_tickers": ["A"]}})
         await peer.delta(5, "A")
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A", "B"]) as (feed, counts):
         await eventually(lambda: counts.frames_in == 4, "both live")
@@ -440,7 +415,7 @@ async def test_a_full_publisher_stops_the_reading_and_loses_nothing(
         await peer.snapshot(1, "A")
         for seq in range(2, deltas + 2):
             await peer.delta(seq, "A")
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A"]) as (feed, counts):
         await eventually(lambda: counts.frames_in > 100, "it flows")
@@ -461,7 +436,7 @@ async def test_a_bug_in_handling_ends_the_feed(scripted_venue: Any, publisher: A
     async def venue(peer: Any) -> None:
         await peer.accept_subscribe()
         await peer.snapshot(1, "A")
-        await _for_ever()
+        await for_ever()
 
     add: Callable[..., None] = publisher.add
 
@@ -489,7 +464,7 @@ async def test_a_snapshot_request_of_this_session_is_asked_for(
         await peer.snapshot(1, "A")
         ask = await peer.command("update_subscription", "get_snapshot")
         await peer.snapshot(2, "A", command_id=ask["id"])
-        await _for_ever()
+        await for_ever()
 
     async with scripted_venue(venue) as server, running(server.url, publisher, ["A"]) as (feed, counts):
         await eventually(lambda: feed.market_states() == {"A": "live"}, "A is live")

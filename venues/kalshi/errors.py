@@ -16,7 +16,7 @@ class Reaction(Enum):
     SPLIT = "subscribe in smaller groups"
     DROP_MARKET = "report the named market and go on with the others"
     ANOTHER_WAY = "the command is not understood: reach the same by unsubscribe and subscribe"
-    IGNORE = "nothing to do"
+    JOIN = "add the markets to the sid that the channel has"
     REPORT = "our own mistake: report it, do not repeat the command"
 
 
@@ -35,7 +35,7 @@ _TABLE: tuple[tuple[int, str, Reaction], ...] = (
     (3, "channels required", Reaction.REPORT),
     (4, "sids required", Reaction.REPORT),
     (5, "unknown command", Reaction.ANOTHER_WAY),
-    (6, "already subscribed", Reaction.IGNORE),
+    (6, "already subscribed", Reaction.JOIN),
     (7, "unknown sid", Reaction.RESUBSCRIBE),
     (8, "unknown channel", Reaction.REPORT),
     (9, "authentication required", Reaction.RECONNECT),

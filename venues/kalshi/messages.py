@@ -7,6 +7,8 @@ numbers, no optional spellings. A frame that says nothing usable is a `Refused`,
 from msgspec import Struct
 
 Level = tuple[int, int]
+SNAPSHOT = "orderbook_snapshot"
+BOOK_KINDS = ("orderbook_delta", SNAPSHOT)
 
 
 class DeltaFrame(Struct, frozen=True, gc=False):
@@ -65,14 +67,21 @@ class ControlFrame(Struct, frozen=True):
 
 class Refused(Struct, frozen=True):
     """A frame that becomes a dead letter. What could be read of it is kept: a refused book frame that carries a
-    `seq` has changed the venue's book without changing ours."""
+    `seq` has changed the venue's book without changing ours. `kind` is its type, as far as it named one that is known
+    to us, and `command_id` the command that it answers."""
 
     reason: str
     detail: str
     sid: int | None = None
     seq: int | None = None
     market_ticker: str | None = None
-    is_book: bool = False
+    kind: str = ""
+    command_id: int | None = None
+
+    @property
+    def is_book(self) -> bool:
+        """A change of a book, or a whole one."""
+        return self.kind in BOOK_KINDS
 
 
 Frame = DeltaFrame | SnapshotFrame | TradeFrame | ControlFrame | Refused

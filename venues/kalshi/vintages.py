@@ -31,7 +31,6 @@ COUNTER_MAX = 1 << 53
 _decode = msgspec.json.Decoder().decode
 _ENVELOPE = frozenset({"type", "id", "sid", "seq", "msg"})
 _SIDES = ("yes", "no")
-_BOOK_TYPES = ("orderbook_delta", "orderbook_snapshot")
 _CONTROL_TYPES = ("subscribed", "unsubscribed", "ok", "error")
 _KNOWN: dict[str, frozenset[str]] = {
     "orderbook_delta": frozenset(
@@ -241,7 +240,8 @@ def _refused(kind: str, frame: dict[str, Any], reason: str, detail: str) -> Refu
         _int_or_none(frame.get("sid")),
         _int_or_none(frame.get("seq")),
         ticker if isinstance(ticker, str) and 0 < len(ticker) <= TEXT_MAX else None,
-        kind in _BOOK_TYPES,
+        kind if kind in _KNOWN or kind in _CONTROL_TYPES else "",
+        _int_or_none(frame.get("id")),
     )
 
 
