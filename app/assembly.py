@@ -55,7 +55,7 @@ def _state(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:
     books = _books(conf, kernel)
     account = _account(conf, kernel)
     for stage in (books, *account):
-        _agent(app, stage)
+        add_agent(app, stage)
     views.add_common(app)
     views.add_books(app, books, conf)
     add_account(app, *account)
@@ -120,7 +120,7 @@ def _sink(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:
     }[conf.worker_role]
     sink, pace, companions = parts(conf)
     stage = SinkStage(sink, kernel, pace, companions)
-    _agent(app, stage)
+    add_agent(app, stage)
     views.add_common(app)
     return [stage]
 
@@ -153,8 +153,8 @@ def _parquet(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
     return sink, Pace(2_000, 1_000, 20_000), [Compactor(sink.root)] if conf.parquet_compact else []
 
 
-def _agent(app: Any, stage: Any) -> None:
-    """A Faust agent named after its stage, on the stage's topics."""
+def add_agent(app: Any, stage: Any) -> None:
+    """Add a Faust agent named after its stage, on the stage's topics."""
     from app.worker import batched_topic
 
     async def agent(stream: Any) -> None:

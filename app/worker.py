@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from app.transport import BatchSchema, Transport, read_lean
 from tables.kernel import Kernel
 
 log = logging.getLogger(__name__)
+
+Assemble = Callable[[Any, Settings, Kernel], list[Any]]
 
 #: Fetched per partition and request. 1 MiB beat 4 MiB in the book job: what is fetched is still in the cache.
 FETCH_BYTES = 1 << 20
@@ -61,8 +64,12 @@ def quiet_loggers() -> None:
         root.setLevel(root.handlers[0].level)
 
 
-def build_app(chosen: Settings | None = None, *, transient: bool = False) -> App:
-    """The application of WORKER_ROLE. Raises UserMistake when a setting is missing or wrong."""
+def build_app(chosen: Settings | None = None, *, transient: bool = False, assemble: Assemble = assemble) -> App:
+    """The application of WORKER_ROLE; `assemble` makes its stages.
+
+    Raises:
+        UserMistake: a setting is missing or wrong.
+    """
     conf = chosen or settings()
     group = conf.worker_role
     app = App(

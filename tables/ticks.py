@@ -161,11 +161,11 @@ class Ticks:
     async def keep_ticking(self, task: Task[Any], done: Callable[[Outputs], None]) -> None:
         """Make ticks until the task is closed; `done` takes the outputs of each. None before what is pending is."""
         while not task.closed:
-            if self.pending or not task.restored:
+            if self.pending or task.draining or not task.restored:
                 await asyncio.sleep(PENDING_CHECK_S)
                 continue
             await self._wait_for_slot(task)
-            if task.closed or self.pending:
+            if task.closed or task.draining or self.pending:
                 continue
             asof_ms = self._slot(task)
             if asof_ms is not None:

@@ -27,7 +27,7 @@ from app.settings import Settings, load_settings
 from ops.engines.kafka import KafkaEngine
 from ops.ports import free_ports
 from ops.topics import apply_topics
-from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES, changelog_topic
+from schemas.registry import BOOK_UPDATES, DESK_TICKS, QUOTE_UPDATES, changelog_topic
 from tables import order_books
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +59,8 @@ class World:
 
     def __init__(self, kafka: KafkaEngine, folder: Path) -> None:
         self.kafka = kafka
+        #: What `faust -A` names.
+        self.app = "app"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.settings: Settings = load_settings(bus_url=kafka.bus_url, data_dir=folder)
@@ -146,15 +148,19 @@ class World:
         """Every record of a topic, per partition, in offset order."""
         return asyncio.run(self._read(topic))
 
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic of this world has."""
+        return 1 if topic == DESK_TICKS.name else PARTITIONS
+
     async def _read(self, topic: str) -> dict[int, list[Any]]:
         consumer = AIOKafkaConsumer(**aiokafka_options(self.settings), auto_offset_reset="earliest")
         await consumer.start()
         try:
-            tps = [TopicPartition(topic, p) for p in range(PARTITIONS)]
+            tps = [TopicPartition(topic, p) for p in range(self.partitions_of(topic))]
             consumer.assign(tps)
             await consumer.seek_to_beginning(*tps)
             ends = await consumer.end_offsets(tps)
-            rows: dict[int, list[Any]] = {p: [] for p in range(PARTITIONS)}
+            rows: dict[int, list[Any]] = {tp.partition: [] for tp in tps}
             deadline_s = time.monotonic() + DEADLINE_S
             while any([await consumer.position(tp) < end for tp, end in ends.items()]):
                 if time.monotonic() > deadline_s:
@@ -175,7 +181,7 @@ class World:
             consumer = AIOKafkaConsumer(**aiokafka_options(self.settings))
             await consumer.start()
             try:
-                ends = await consumer.end_offsets([TopicPartition(topic, p) for p in range(PARTITIONS)])
+                ends = await consumer.end_offsets([TopicPartition(topic, p) for p in range(self.partitions_of(topic))])
                 return {tp.partition: end for tp, end in ends.items()}
             finally:
                 await consumer.stop()
@@ -217,12 +223,13 @@ class WorkerProcess:
         environment = os.environ | {
             "BUS_URL": world.kafka.bus_url, "DATA_DIR": str(world.folder), "WORKER_ROLE": "kalshi-streams-state",
             "WORKER_INSTANCE": instance, "WEB_PORT": str(self.port), "CHECKPOINT_MS": "20", "SESSION_TIMEOUT_S": "20",
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "tests"), os.environ.get("PYTHONPATH", ""))).rstrip(os.pathsep),
         } | env  # fmt: skip
         environment.pop("KALSHI_STREAMS_CRASH_AT", None)
         if crash_at:
             environment["KALSHI_STREAMS_CRASH_AT"] = crash_at
         command = [
-            sys.executable, "-m", "faust", "-L", "uvloop", "-A", "app", "--datadir", str(self.datadir),
+            sys.executable, "-m", "faust", "-L", "uvloop", "-A", world.app, "--datadir", str(self.datadir),
             "worker", "-l", "info", "--web-port", str(self.port),
         ]  # fmt: skip
         with self.log.open("ab") as log:
