@@ -22,7 +22,7 @@ EMPTY_S_MAX = 60.0
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine]:
     """A real Kafka: `.bus_url`, `.pause()`, `.resume()`, `.kill9()`, `.restart()`. Use topic names of your own."""
-    engine = _new_kafka(tmp_path_factory.mktemp("kafka"))
+    engine = new_kafka(tmp_path_factory.mktemp("kafka"))
     engine.start()
     yield engine
     engine.kill9()
@@ -30,7 +30,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine]:
 
 @pytest.fixture(scope="session")
 def _spare_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine]:
-    engine = _new_kafka(tmp_path_factory.mktemp("spare"))
+    engine = new_kafka(tmp_path_factory.mktemp("spare"))
     engine.start()
     yield engine
     engine.kill9()
@@ -58,7 +58,7 @@ async def _delete_topics(bus_url: str) -> None:
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[KafkaEngine]:
     """A real Kafka for one test alone (about 4 s): where workers join the catalogue's groups."""
-    engine = _new_kafka(tmp_path / "kafka")
+    engine = new_kafka(tmp_path / "kafka")
     engine.start()
     yield engine
     engine.kill9()
@@ -95,5 +95,5 @@ def new_database(postgres: PostgresEngine) -> Iterator[Callable[[], str]]:
             connection.execute(f'drop database if exists "{name}" with (force)')  # type: ignore[call-overload]
 
 
-def _new_kafka(folder: Path) -> KafkaEngine:
+def new_kafka(folder: Path) -> KafkaEngine:
     return KafkaEngine(folder, folder / "kafka.log", free_ports(1)[0])

@@ -57,13 +57,13 @@ def partition_of(key: bytes) -> int:
 class World:
     """Kafka with the catalogue's topics, and state workers on it."""
 
-    def __init__(self, kafka: KafkaEngine, folder: Path) -> None:
+    def __init__(self, kafka: KafkaEngine, folder: Path, **settings: Any) -> None:
         self.kafka = kafka
         #: What `faust -A` names.
         self.app = "app"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.settings: Settings = load_settings(bus_url=kafka.bus_url, data_dir=folder)
+        self.settings: Settings = load_settings(bus_url=kafka.bus_url, data_dir=folder, **settings)
         self.workers: list[subprocess.Popen[bytes]] = []
         self.ports: dict[str, int] = {}
         self.apply_topics()
