@@ -133,7 +133,7 @@ def running_account(tmp_path: Path, *options: str, **settings: str) -> Iterator[
     command = [sys.executable, "-m", "ops.cli", "up", "--feed", "sim", "--rate", "50", "--data-dir", str(data)]
     # The default ports would be somebody else's where two stacks start side by side.
     command += ["--port-base", str(free_port_base(UP_PORTS))]
-    command += [f"--simulator-option={option}" for option in ("--account-rate=0", *options)]
+    command += [f"--simulator-option={option}" for option in ("--account-rate=0", "--account-vintage=mixed", *options)]
     with log.open("wb") as out:
         up = subprocess.Popen(command, stdout=out, stderr=out, env=clean)
     try:

@@ -6,8 +6,9 @@ from venues.kalshi.account import fill_of
 from venues.kalshi.account_records import fill_report, order_report, settlement_report
 from venues.kalshi.account_reports import order_of, settlement_of
 from venues.simulator import account_wire as wire
+from venues.simulator import holdings_wire as holdings
 from venues.simulator.account import Account
-from venues.simulator.account_ledger import Ledger
+from venues.simulator.account_ledger import Ledger, SimSettlement
 from venues.simulator.config import SimConfig
 from venues.simulator.hub import Hub
 from venues.simulator.market import Market
@@ -34,14 +35,19 @@ def traded(seed: int, actions: int = 400) -> Account:
     return account
 
 
-def by_rest(ledger: Ledger, old: bool) -> list[object]:
-    """Everything as GET /portfolio would tell it."""
-    fills = [fill_report(fill_of(wire.fill_item(f, old=old)), "kalshi_rest", 1 << 50) for f in ledger.fills]
-    orders = [order_report(order_of(wire.order_item(o, old=old)), "kalshi_rest", 1 << 50) for o in ledger.orders]
-    ends = [settlement_report(settlement_of(wire.settlement_item(s)), 1 << 50) for s in ledger.settlements]
+def by_rest(ledger: Ledger, old: bool = False, vintage: str | None = None) -> list[object]:
+    """Everything as GET /portfolio would tell it: of January 2026 (`old`), of today, or of the vintage named."""
+    vintage = vintage or ("b" if old else "d")
+    fills = [fill_report(fill_of(wire.fill_item(f, vintage, "pair")), "kalshi_rest", 1 << 50) for f in ledger.fills]
+    orders = [order_report(order_of(wire.order_item(o, vintage)), "kalshi_rest", 1 << 50) for o in ledger.orders]
+    ends = [settlement_report(settlement_of(_settlement(s, vintage)), 1 << 50) for s in ledger.settlements]
     return [*fills, *orders, *ends]
+
+
+def _settlement(settlement: SimSettlement, vintage: str) -> dict[str, object]:
+    return holdings.settlement_item(settlement, "KX", vintage)
 
 
 def pushed_fills(ledger: Ledger, old: bool) -> list[object]:
     """Every fill as its frame would tell it."""
-    return [fill_report(fill_of(wire.fill_frame(f, old=old)), "kalshi_ws", 1 << 50) for f in ledger.fills]
+    return [fill_report(fill_of(wire.fill_frame(f, "b" if old else "d")), "kalshi_ws", 1 << 50) for f in ledger.fills]

@@ -90,7 +90,7 @@ async def test_a_killed_account_producer_loses_no_fill_and_moves_no_position(
     empty_kafka: KafkaEngine, tmp_path: Path
 ) -> None:
     """kill -9 at random moments of trading at 200 actions/s, a stretch without any producer, then a clean stop."""
-    config = SimConfig(rate=1_000, strikes=3)
+    config = SimConfig(rate=1_000, strikes=3, account_vintage="mixed")
     account = Account(config, actions_per_s=0, budget_per_s=4_000)
     async with serving(config, (account,)) as sim:
         port = free_ports(1)[0]

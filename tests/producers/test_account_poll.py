@@ -61,7 +61,7 @@ class World:
 @asynccontextmanager
 async def world(tmp_path: Path, budget: int = PLENTY) -> AsyncIterator[World]:
     """An account with open markets that trades only when told."""
-    config = SimConfig(rate=2_000, strikes=3)
+    config = SimConfig(rate=2_000, strikes=3, account_vintage="mixed")
     account = Account(config, actions_per_s=0, budget_per_s=budget)
     async with AsyncExitStack() as parts:
         sim = await parts.enter_async_context(serving(config, (account,)))

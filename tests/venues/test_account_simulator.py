@@ -15,17 +15,18 @@ from venues.kalshi.account import fill_of
 from venues.kalshi.account_records import fill_report
 from venues.simulator import account_wire as wire
 from venues.simulator.account import Account
+from venues.simulator.account_ledger import DEPOSIT_E6
 from venues.simulator.account_rest import AccountFaults
 from venues.simulator.config import SimConfig
 from venues.simulator.server import serving
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["today", "january 2026"])
+@pytest.mark.parametrize("vintage", ["b", "c", "d"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_answers_of_either_vintage_lead_to_the_accounts_own_positions(seed: int, old: bool) -> None:
+def test_answers_of_every_vintage_lead_to_the_accounts_own_positions(seed: int, vintage: str) -> None:
     """Orders that rest, fill in parts and cancel, several fills in a microsecond, a settlement: equal to the cent."""
     ledger = traded(seed).ledger
-    records = by_rest(ledger, old)
+    records = by_rest(ledger, vintage=vintage)
     random.Random(seed).shuffle(records)
     desk = Desk()
     for record in [*records, *records]:
@@ -36,15 +37,15 @@ def test_answers_of_either_vintage_lead_to_the_accounts_own_positions(seed: int,
     assert desk.states["KX-A"].fold.realized_e6 == ledger.positions["KX-A"].cash_e6
 
 
-def test_pushed_fills_of_either_vintage_are_the_answers_twins() -> None:
+def test_pushed_fills_of_every_vintage_are_the_answers_twins() -> None:
     """A frame and its REST item are one fill; the frame never contradicts it."""
     ledger = traded(5).ledger
     desk = Desk()
     for fill in ledger.fills:
         for item in (
-            wire.fill_frame(fill, old=True),
-            wire.fill_frame(fill, old=False),
-            wire.fill_item(fill, old=False),
+            wire.fill_frame(fill, "b"),
+            wire.fill_frame(fill, "d"),
+            wire.fill_item(fill, "d", "pair"),
         ):
             desk.read(fill_report(fill_of(item), "kalshi_ws", 1 << 50))
 
@@ -125,3 +126,29 @@ async def test_a_resending_venue_pushes_the_newest_fills_again_on_each_subscript
                 await until(lambda c=client: len(c.of_type("fill")) >= 5)
                 told = [frame["msg"]["trade_id"] for frame in client.of_type("fill")]
                 assert told == [fill.fill_id for fill in account.ledger.fills[-5:]]
+
+
+@pytest.mark.parametrize("vintage", ["b", "c", "d"])
+def test_a_rest_fill_says_the_outcome_gained_and_its_frame_the_orders_own_side(vintage: str) -> None:
+    """The sale of YES comes as side no from REST; an order and a pushed fill say yes and sell."""
+    sales = [f for f in traded(1).ledger.fills if (f.order.side, f.order.action) == ("yes", "sell")]
+    assert sales
+    for fill in sales:
+        item, frame = wire.fill_item(fill, vintage), wire.fill_frame(fill, vintage)
+        assert (item["side"], item["action"]) == ("no", "sell")
+        assert (frame["side"], frame["action"]) == ("yes", "sell")
+        assert wire.order_item(fill.order, vintage)["side"] == "yes"
+        assert item.get("outcome_side", "no") == "no"
+
+
+def test_what_the_account_holds_was_paid_for_by_its_cash() -> None:
+    """Average cost in integers: realized less cost is the money moved, and nothing is left of what was settled."""
+    ledger = traded(1).ledger
+    for position in ledger.positions.values():
+        assert position.realized_e6 - position.cost_e6 == position.cash_e6
+        assert (position.cost_e6 == 0) == (position.net_e2 == 0)
+    paid = sum(p.cash_e6 - p.fees_e6 for p in ledger.positions.values())
+    assert ledger.balance_e6() == DEPOSIT_E6 + paid
+    for order in ledger.orders:
+        fills = [fill for fill in ledger.fills if fill.order is order]
+        assert order.taker_cost_e6 + order.maker_cost_e6 == sum(f.count_e2 * f.price_e4 for f in fills)

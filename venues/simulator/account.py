@@ -14,6 +14,7 @@ from typing import Literal
 from aiohttp import web
 
 from venues.simulator import account_wire as wire
+from venues.simulator import holdings_wire as holdings
 from venues.simulator.account_ledger import DOLLAR_E4, Action, Ledger, Side, SimFill, SimOrder
 from venues.simulator.account_rest import AccountFaults, Portfolio
 from venues.simulator.channels import Channel
@@ -22,10 +23,10 @@ from venues.simulator.gate import Gate
 from venues.simulator.hub import Hub
 from venues.simulator.market import Market
 from venues.simulator.session import Subscription
+from venues.simulator.vintages import TODAY, Body
 
 RESTING_MAX = 40  # the trader cancels before it places more
 CONTRACTS_MAX = 40  # per order
-BUDGET_TOKENS_PER_S = 200  # the venue's Basic tier, reads
 FILL, ORDER, POSITION = "fill", "user_orders", "market_positions"
 
 
@@ -36,18 +37,22 @@ class Account:
         self,
         config: SimConfig,
         *,
-        actions_per_s: float = 2.0,
+        actions_per_s: float | None = None,
         old_share: float = 0.5,
-        budget_per_s: int = BUDGET_TOKENS_PER_S,
+        budget_per_s: int | None = None,
         faults: AccountFaults | None = None,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
-        """`old_share`: how many of the pushed fills use the January 2026 form. 0 actions a second: a silent account."""
+        """`old_share`: how many of the pushed fills use the January 2026 form, where the vintage is mixed.
+        0 actions a second: a silent account."""
         self.ledger = Ledger(config.seed)
-        self.portfolio = Portfolio(self.ledger, faults or AccountFaults(), budget_per_s)
+        self.portfolio = Portfolio(
+            self.ledger, faults or AccountFaults(), budget_per_s or config.account_budget, config
+        )
         self._random = random.Random(config.seed)  # noqa: S311  # a script, no secret
-        self._actions_per_s = actions_per_s
+        self._actions_per_s = config.account_rate if actions_per_s is None else actions_per_s
         self._old_share = old_share
+        self._vintage = config.account_vintage
         self._real_us = clock_us
         self._age_us = 0  # the script may act in the past: see `_trade_now`
         self._gate = Gate(config)
@@ -169,14 +174,19 @@ class Account:
 
     def _tell_fill(self, market: Market, fill: SimFill) -> None:
         old = self._random.random() < self._old_share
-        self._send(market, FILL, "fill", wire.fill_frame(fill, old=old))
+        vintage = self._vintage if self._vintage != "mixed" else "b" if old else TODAY
+        self._send(market, FILL, "fill", wire.fill_frame(fill, vintage))
         position = self.ledger.positions[market.ticker]
-        self._send(market, POSITION, "market_position", wire.position_frame(market.ticker, position))
+        self._send(market, POSITION, "market_position", holdings.position_frame(market.ticker, position, self._told()))
 
     def _tell_order(self, market: Market, order: SimOrder) -> None:
-        self._send(market, ORDER, "user_order", wire.order_frame(order))
+        self._send(market, ORDER, "user_order", wire.order_frame(order, self._told()))
 
-    def _send(self, market: Market, channel: str, kind: str, body: wire.Body) -> None:
+    def _told(self) -> str:
+        """The vintage of what has no old form."""
+        return TODAY if self._vintage == "mixed" else self._vintage
+
+    def _send(self, market: Market, channel: str, kind: str, body: Body) -> None:
         times = 0 if self.portfolio.turn("drop_frame_every") else 2 if self.portfolio.turn("repeat_frame_every") else 1
         text = json.dumps(body, separators=(",", ":"))
         for sub in market.targets.get(channel, ()):
@@ -188,7 +198,7 @@ class Account:
         wanted, newest = set(tickers), self.portfolio.faults.resend_on_subscribe
         for fill in self.ledger.fills[-newest:] if newest else ():
             if fill.order.ticker in wanted:
-                sub.session.send(sub, "fill", json.dumps(wire.fill_frame(fill, old=False), separators=(",", ":")))
+                sub.session.send(sub, "fill", json.dumps(wire.fill_frame(fill, self._told()), separators=(",", ":")))
 
     async def _trade_now(self, request: web.Request) -> web.Response:
         """POST {"actions": n}: n steps of the script at once. With "ages_s": [older, newer] they are spread over that

@@ -13,11 +13,16 @@ from domain.fees import charge_fill, trade_fee_e6
 Side = Literal["yes", "no"]
 Action = Literal["buy", "sell"]
 DOLLAR_E4 = 10_000
+DEPOSIT_E6 = 1_000_000_000_000  # a million dollars: the scripted trader spends some ten dollars a second, for hours
+EXCHANGE_INDEX = 0  # every market of this venue is on one shard
+SUBACCOUNT = 0
+USER_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, "the simulated user"))
 
 
 @dataclass(slots=True, eq=False)
 class SimOrder:
-    """One order; `rounding_e6` is its fee accumulator."""
+    """One order; `rounding_e6` is its fee accumulator. `expires_us` 0: good till cancelled. `scripted`: of the trader
+    that lives in the simulator, which leaves the orders of others alone."""
 
     order_id: str
     client_order_id: str
@@ -32,6 +37,14 @@ class SimOrder:
     updated_us: int = 0
     fees_e6: int = 0
     rounding_e6: int = 0
+    taker_cost_e6: int = 0
+    maker_cost_e6: int = 0
+    taker_fees_e6: int = 0
+    expires_us: int = 0
+    order_group_id: str = ""
+    self_trade_prevention_type: Literal["taker_at_cross", "maker"] = "taker_at_cross"
+    cancel_order_on_pause: bool = False
+    scripted: bool = True
 
     @property
     def remaining_e2(self) -> int:
@@ -65,7 +78,11 @@ class SimFill:
 
 @dataclass(slots=True)
 class SimPosition:
-    """One market: net count (YES positive), money paid and received at own-leg prices, fees."""
+    """One market: net count (YES positive), money paid and received at own-leg prices, fees.
+
+    `cost_e6` is what the contracts now held were bought for (average cost), `open_fees_e6` the fees of these: money of
+    the past is `realized_e6`, so that `realized_e6 - cost_e6 == cash_e6` always. `traded_e6`: own-leg prices, summed.
+    """
 
     net_e2: int = 0
     cash_e6: int = 0
@@ -73,6 +90,28 @@ class SimPosition:
     volume_e2: int = 0
     fills: int = 0
     settled: bool = False
+    cost_e6: int = 0
+    realized_e6: int = 0
+    open_fees_e6: int = 0
+    traded_e6: int = 0
+    updated_us: int = 0
+
+    def trade(self, change_e2: int, yes_price: int, fee_e6: int) -> None:
+        """Gain (positive: YES) contracts at a price of the YES leg. YES is netted against NO, as the venue does it."""
+        before, after = self.net_e2, self.net_e2 + change_e2
+        self.net_e2 = after
+        self.open_fees_e6 += fee_e6
+        for sign, price in ((1, yes_price), (-1, DOLLAR_E4 - yes_price)):
+            held = max(0, sign * before)
+            gained = max(0, sign * after) - held
+            self.cash_e6 -= gained * price
+            if gained >= 0:
+                self.cost_e6 += gained * price
+                continue
+            given = self.cost_e6 * -gained // held
+            self.cost_e6 -= given
+            self.realized_e6 += -gained * price - given
+            self.open_fees_e6 -= self.open_fees_e6 * -gained // held
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +124,7 @@ class SimSettlement:
     revenue_e6: int
     fees_e6: int
     settled_us: int
+    cost_e6: int
 
 
 @dataclass
@@ -117,12 +157,18 @@ class Ledger:
         charge, order.rounding_e6 = charge_fill(order.rounding_e6, revenue_e6, fee_model)
         position = self.positions.setdefault(order.ticker, SimPosition())
         adds_yes = (order.side == "yes") == pays
-        before = position.net_e2
-        position.net_e2 += count_e2 if adds_yes else -count_e2
-        position.cash_e6 += _cash_e6(before, position.net_e2, price_e4 if order.side == "yes" else DOLLAR_E4 - price_e4)
+        yes_price = price_e4 if order.side == "yes" else DOLLAR_E4 - price_e4
+        position.trade(count_e2 if adds_yes else -count_e2, yes_price, charge.net_e6)
         position.fees_e6 += charge.net_e6
         position.volume_e2 += count_e2
+        position.traded_e6 += count_e2 * price_e4
         position.fills += 1
+        position.updated_us = now_us
+        if is_taker:
+            order.taker_cost_e6 += count_e2 * price_e4
+            order.taker_fees_e6 += charge.net_e6
+        else:
+            order.maker_cost_e6 += count_e2 * price_e4
         order.filled_e2 += count_e2
         order.fees_e6 += charge.net_e6
         order.updated_us = now_us
@@ -145,12 +191,19 @@ class Ledger:
         position = self.positions.setdefault(ticker, SimPosition())
         wins = position.net_e2 if result == "yes" else -position.net_e2
         revenue_e6 = max(0, wins) * DOLLAR_E4
-        settlement = SimSettlement(ticker, result, position.net_e2, revenue_e6, position.fees_e6, now_us)
+        net_e2, cost_e6 = position.net_e2, position.cost_e6
+        settlement = SimSettlement(ticker, result, net_e2, revenue_e6, position.fees_e6, now_us, cost_e6)
         position.cash_e6 += revenue_e6
-        position.net_e2 = 0
+        position.realized_e6 += revenue_e6 - cost_e6
+        position.net_e2 = position.cost_e6 = position.open_fees_e6 = 0
+        position.updated_us = now_us
         position.settled = True
         self.settlements.append(settlement)
         return settlement
+
+    def balance_e6(self) -> int:
+        """Cash: the deposit and what all trades, fees and settlements made of it."""
+        return DEPOSIT_E6 + sum(position.cash_e6 - position.fees_e6 for position in self.positions.values())
 
     def newest_us(self) -> int:
         """When the last order or fill was."""
@@ -159,11 +212,3 @@ class Ledger:
     def resting(self) -> list[SimOrder]:
         """The live orders, oldest first."""
         return list(self.live.values())
-
-
-def _cash_e6(before_e2: int, after_e2: int, yes_price: int) -> int:
-    """Money of one fill where the venue nets YES against NO: each side's gain or loss of contracts at its own price."""
-    cash = 0
-    for sign, price in ((1, yes_price), (-1, DOLLAR_E4 - yes_price)):
-        cash -= (max(0, sign * after_e2) - max(0, sign * before_e2)) * price
-    return cash

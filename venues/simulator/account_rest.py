@@ -14,10 +14,13 @@ import msgspec
 from aiohttp import web
 
 from venues.simulator import account_wire as wire
-from venues.simulator.account_ledger import Ledger, SimFill, SimOrder
+from venues.simulator import holdings_wire as holdings
+from venues.simulator.account_ledger import DOLLAR_E4, Ledger, SimFill, SimOrder, SimPosition, SimSettlement
+from venues.simulator.config import SimConfig
 from venues.simulator.gate import Gate
 from venues.simulator.hub import Hub
 from venues.simulator.rest import PREFIX, guard, problem
+from venues.simulator.vintages import TODAY
 
 T = TypeVar("T")
 PAGE_DEFAULT = 100
@@ -47,10 +50,12 @@ class AccountFaults:
 class Portfolio:
     """Handlers over the ledger. `budget_per_s` tokens may be spent a second, a second of it saved up."""
 
-    def __init__(self, ledger: Ledger, faults: AccountFaults, budget_per_s: int) -> None:
+    def __init__(self, ledger: Ledger, faults: AccountFaults, budget_per_s: int, config: SimConfig) -> None:
         self.ledger = ledger
         self.faults = faults
         self.counts: Counter[str] = Counter()
+        self._vintage, self._sides = config.account_vintage, config.fill_sides
+        self._hub: Callable[[], Hub | None] = lambda: None
         self._budget_per_s = budget_per_s
         self._tokens = float(budget_per_s)
         self._filled_s = time.monotonic()
@@ -59,13 +64,15 @@ class Portfolio:
     def routes(self, hub_now: Callable[[], Hub | None], gate: Gate) -> Iterable[web.RouteDef]:
         """All of /portfolio; each needs a key."""
         handlers: dict[str, Callable[[web.Request], dict[str, Any] | None]] = {
-            "/portfolio/balance": lambda _: {"balance": 0, "portfolio_value": 0},
+            "/portfolio/balance": self._balance,
             "/portfolio/fills": self._fills,
             "/portfolio/orders": self._orders,
             "/portfolio/orders/{order_id}": self._order,
             "/portfolio/positions": self._positions,
             "/portfolio/settlements": self._settlements,
         }
+
+        self._hub = hub_now
 
         def route(path: str, answer: Callable[[web.Request], dict[str, Any] | None]) -> web.RouteDef:
             async def handle(request: web.Request) -> web.Response:
@@ -126,21 +133,23 @@ class Portfolio:
             self._turns["shapes"] % 4
         ]
 
-    def _old(self) -> bool:
-        """Every other answer is of the old vintage."""
-        return self.counts["requests"] % 2 == 0
+    def _told(self) -> str:
+        """The vintage of this answer; of mixed ones every other is old."""
+        if self._vintage != "mixed":
+            return self._vintage
+        return "b" if self.counts["requests"] % 2 == 0 else TODAY
 
     def _fills(self, request: web.Request) -> dict[str, Any]:
         since_us, until_us = _bounds(request)
         rows = _between(self.ledger.fills, lambda fill: fill.ts_us, since_us, until_us)
         page, cursor = self._page(rows, request)
-        items = [self._fill_item(fill, old=self._old()) for fill in page]
+        items = [self._fill_item(fill) for fill in page]
         if self.turn("orders_as_fills_every"):
-            items = [wire.order_item(order, old=True) for order in self.ledger.orders[-len(items) :]] + items
+            items = [wire.order_item(order, "b") for order in self.ledger.orders[-len(items) :]] + items
         return {"fills": items, "cursor": cursor}
 
-    def _fill_item(self, fill: SimFill, *, old: bool) -> dict[str, Any]:
-        item = wire.fill_item(fill, old=old)
+    def _fill_item(self, fill: SimFill) -> dict[str, Any]:
+        item = wire.fill_item(fill, self._told(), self._sides)
         if self.turn("strip_ids_every") and self._is_unique(fill):
             del item["fill_id"], item["trade_id"]
         if self.faults.mix_units:
@@ -168,25 +177,53 @@ class Portfolio:
         if status not in ("", "resting"):
             rows = [order for order in rows if order.status == status]
         page, cursor = self._page(rows, request)
-        return {"orders": [wire.order_item(order, old=self._old()) for order in page], "cursor": cursor}
+        return {"orders": [wire.order_item(order, self._told()) for order in page], "cursor": cursor}
 
     def _order(self, request: web.Request) -> dict[str, Any] | None:
         wanted = request.match_info["order_id"]
         found: SimOrder | None = self.ledger.by_id.get(wanted)
-        return {"order": wire.order_item(found, old=False)} if found is not None else None
+        return (
+            {"order": wire.order_item(found, TODAY if self._vintage == "mixed" else self._vintage)}
+            if found is not None
+            else None
+        )
 
     def _positions(self, request: web.Request) -> dict[str, Any]:
         resting = Counter(order.ticker for order in self.ledger.resting())
         rows = [(ticker, p) for ticker, p in sorted(self.ledger.positions.items()) if not p.settled]
         page, cursor = self._page(rows, request)
-        items = [wire.position_item(t, p, resting[t], old=self._old()) for t, p in page]
-        return {"market_positions": items, "event_positions": [], "cursor": cursor}
+        items = [holdings.position_item(t, p, resting[t], self._told()) for t, p in page]
+        return {"market_positions": items, "event_positions": self._event_positions(page), "cursor": cursor}
+
+    def _event_positions(self, page: list[tuple[str, SimPosition]]) -> list[dict[str, Any]]:
+        events: dict[str, list[SimPosition]] = {}
+        for ticker, position in page:
+            events.setdefault(self._event_of(ticker), []).append(position)
+        return [holdings.event_position_item(event, positions) for event, positions in sorted(events.items())]
+
+    def _event_of(self, ticker: str) -> str:
+        hub = self._hub()
+        market = hub.markets.get(ticker) if hub is not None else None
+        return market.event_ticker if market is not None else ticker.rpartition("-")[0] or ticker
+
+    def _balance(self, _request: web.Request) -> dict[str, Any]:
+        """The value of a position is that of its contracts at the market's last price, half a dollar where none is."""
+        value_e6, hub = 0, self._hub()
+        for ticker, position in self.ledger.positions.items():
+            market = hub.markets.get(ticker) if hub is not None else None
+            yes_e4 = (market.last_yes_e4 if market is not None else 0) or DOLLAR_E4 // 2
+            value_e6 += abs(position.net_e2) * (yes_e4 if position.net_e2 > 0 else DOLLAR_E4 - yes_e4)
+        cash = holdings.Cash(self.ledger, value_e6, time.time_ns() // 1_000)
+        return holdings.balance_body(cash, self._told())
 
     def _settlements(self, request: web.Request) -> dict[str, Any]:
         since_us, until_us = _bounds(request)
         rows = [s for s in self.ledger.settlements if since_us <= s.settled_us < until_us]
         page, cursor = self._page(rows, request)
-        return {"settlements": [wire.settlement_item(settlement) for settlement in page], "cursor": cursor}
+        return {"settlements": [self._settlement_item(settlement) for settlement in page], "cursor": cursor}
+
+    def _settlement_item(self, settlement: SimSettlement) -> dict[str, Any]:
+        return holdings.settlement_item(settlement, self._event_of(settlement.ticker), self._told())
 
     def _page(self, rows: Sequence[T], request: web.Request) -> tuple[list[T], str]:
         """Newest first. The cursor names an absolute place, so that new rows shift nothing."""

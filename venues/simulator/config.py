@@ -2,9 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 Vintage = Literal["a", "b", "c", "mixed"]
+AccountVintage = Literal["b", "c", "d", "mixed"]
+FillSides = Literal["outcome", "pair"]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the command line says of a setting (`options`)."""
+
+    help: str
+    min: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,7 @@ class FaultSettings:
     garbage_every: int = 0
     disconnect_every: int = 0
     garbage_kind: Literal["replace", "extra"] = "replace"
-    channels: tuple[str, ...] = ()  # () = every sequenced channel
+    channels: Annotated[tuple[str, ...], Told("comma separated; all sequenced ones by default")] = ()
     slow_frames_per_s: int = 0
     unauthorized: bool = False
     clean_tail_frames: int = 1_000  # of a finite source: a lost last frame could not be noticed by anyone
@@ -41,23 +51,31 @@ class FaultSettings:
 class SimConfig:
     """One run. `rate` is frames per second of the generator (0: as fast as the sockets take them)."""
 
-    port: int = 0
+    port: Annotated[int, Told("0 = a free one")] = 0
     host: str = "127.0.0.1"
     source: Literal["generator", "capture"] = "generator"
     seed: int = 1
-    rate: int = 200
-    strikes: int = 12  # KXBTCD markets per hour
-    frames: int | None = None  # finite generator: finished after so many
-    start_ms: int | None = None  # fixed simulated epoch, for determinism; None = the wall clock
-    vintage: Vintage = "c"
-    captures: tuple[Path, ...] = ()
-    speed: float = 1.0  # of a capture; 0 = as fast as the socket takes it
-    wait: Literal["all", "any"] = "all"  # a capture starts when all of its markets are subscribed, or any
-    add_snapshots: bool = False
-    public_key: Path | None = None  # None = signatures are not checked
-    key_id: str | None = None  # None = any key id with a right signature
+    rate: Annotated[int, Told("frames/s of the generator, 0 = its maximum", min=0)] = 200
+    strikes: Annotated[int, Told("KXBTCD markets per hour", min=1)] = 12
+    frames: Annotated[int | None, Told("finish after so many")] = None
+    start_ms: Annotated[int | None, Told("fixed simulated epoch: same seed, same frames; else the wall clock")] = None
+    vintage: Annotated[Vintage, Told("of books and trades")] = "c"
+    account_vintage: Annotated[AccountVintage, Told("of private answers and frames")] = "d"
+    fill_sides: Annotated[FillSides, Told("`side` of a REST fill is the outcome gained, or the order's own side")] = (
+        "pair"
+    )
+    captures: Annotated[tuple[Path, ...], Told("capture file; may be given several times")] = ()
+    speed: Annotated[float, Told("of a capture, 0 = as fast as the socket takes it", min=0)] = 1.0
+    wait: Annotated[Literal["all", "any"], Told("a capture starts when its markets are subscribed")] = "all"
+    add_snapshots: Annotated[bool, Told("a snapshot of our own on each subscription to a capture")] = False
+    public_key: Annotated[Path | None, Told("PEM file; without it nobody is refused")] = None
+    key_id: Annotated[str | None, Told("the only key id let in")] = None
     clock_skew_s: int = 30
-    stamp_us: bool = False
-    max_markets_per_sub: int = 1_000  # beyond it error 26
+    stamp_us: Annotated[bool, Told("keep send times for GET /admin/sent")] = False
+    max_markets_per_sub: Annotated[int, Told("beyond it error 26")] = 1_000
     ping_interval_s: float = 10.0
+    account_rate: Annotated[float, Told("the scripted trader's actions/s, 0 = none", min=0)] = 2.0
+    account_budget: Annotated[
+        int, Told("REST tokens/s of the account; the venue's Basic tier has 200 for reads", min=1)
+    ] = 200
     faults: FaultSettings = field(default_factory=FaultSettings)
