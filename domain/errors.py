@@ -6,6 +6,7 @@ KalshiStreamsError
 │   ├── MalformedFrame     a frame or record that cannot be understood
 │   └── InvariantViolated  a well-formed change that cannot be true of the book
 └── Fatal                  our own bug or a broken promise of the log: log it and end the process
+    └── ForeignLog         the log is not the one that the state was built from: exit code 2, a person must choose
 """
 
 
@@ -39,3 +40,7 @@ class InvariantViolated(BadInput):
 
 class Fatal(KalshiStreamsError):
     """State can no longer be trusted. The process ends without acknowledging; the log restores it."""
+
+
+class ForeignLog(Fatal):
+    """A topic was re-created or truncated under its state. No restart mends it: the message says what does."""

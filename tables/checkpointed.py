@@ -7,6 +7,7 @@ checkpoint, each value behind the header that says which source offsets it inclu
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -86,6 +87,11 @@ class PartitionTable(Generic[S]):
         for key, raw in self.store.items():
             if key not in self.residents and key not in self._deleted and (body := raw[self.headers.width(raw) :]):
                 yield key, self.table.decode(body)
+
+    def keys_after(self, key: bytes, count: int) -> list[bytes]:
+        """Up to `count` keys of the store above that one, in order. What is only in memory is written anyway."""
+        stored = (stored for stored, _ in self.store.items(key) if stored > key)
+        return list(islice(stored, count))
 
     def encode_changes(
         self, vector: Vector, ahead: Mapping[bytes, Offsets] = MappingProxyType({})

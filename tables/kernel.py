@@ -22,7 +22,7 @@ from app.bus import aiokafka_options
 from app.lasting_batches import keep_batches
 from app.lz4 import compress_fast
 from app.settings import Settings
-from domain.errors import Fatal, UserMistake
+from domain.errors import Fatal, ForeignLog, UserMistake
 from schemas.registry import Topic
 from tables.outbox import Outbox
 from tables.store import StoreOptions
@@ -70,6 +70,7 @@ class Kernel:
         self._ticked_s = time.monotonic()
         self._stall_max_s = settings.session_timeout_s / 2
         self._reader: AIOKafkaConsumer | None = None
+        self._making_reader = asyncio.Lock()
         self._tick_logs: dict[tuple[str, int], TickLog] = {}
 
     # --- life ---
@@ -113,14 +114,14 @@ class Kernel:
 
     def fail(self, where: str, error: BaseException) -> None:
         """Log, and end the process without acknowledging anything."""
-        user = isinstance(error, UserMistake) or "this state was built from" in str(error)
+        by_user = isinstance(error, UserMistake | ForeignLog)
         if isinstance(error, Fatal | UserMistake):
             log.critical("%s: %s; ending the process", where, error)
         else:
             log.critical("%s: %r; ending the process", where, error, exc_info=error)
         logging.shutdown()
         sys.stderr.flush()
-        self.on_fail(EXIT_USER if user else EXIT_BUG)
+        self.on_fail(EXIT_USER if by_user else EXIT_BUG)
 
     # --- parts for stages ---
 
@@ -216,8 +217,9 @@ class Kernel:
 
     async def log_start(self, topic: str, partition: int) -> int:
         """The first offset the log still has."""
-        if self._reader is None:
-            self._reader = await self.new_reader()
+        async with self._making_reader:  # two partitions ask at once: the second reader would never be stopped
+            if self._reader is None:
+                self._reader = await self.new_reader()
         tp = TopicPartition(topic, partition)
         return int((await self._reader.beginning_offsets([tp]))[tp])
 

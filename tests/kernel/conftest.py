@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from engines import _new_kafka
+from engines import new_kafka
 from kernel_world import World
 
 
@@ -11,7 +11,7 @@ from kernel_world import World
 def lasting_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Shared: each scenario adds input with a session of its own, and at its end all topics must be right."""
     folder = tmp_path_factory.mktemp("kernel")
-    kafka = _new_kafka(folder / "kafka")
+    kafka = new_kafka(folder / "kafka")
     kafka.start()
     yield World(kafka, folder / "world")
     kafka.kill9()

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from kernel_judge import memory_task
 
-from domain.errors import Fatal
+from domain.errors import Fatal, ForeignLog, UserMistake
 from schemas.records import Cause
 from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES
+from tables import task as task_module
 from tables.headers import header
 from tables.outbox import Outbox
 from tables.outlets import Outlets, always
@@ -161,6 +162,35 @@ async def test_foreign_writer_of_the_changelog_makes_every_key_be_written_again(
     assert task.table.store.position() == broker.ends["changelog"]
 
 
+async def test_keys_are_written_again_some_at_a_time_and_the_position_follows_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All at once held up the loop for a second; a kill meanwhile reads from before the foreign record."""
+    from tables.order_books import BookState
+
+    monkeypatch.setattr(task_module, "REWRITE_KEYS_MAX", 2)
+    broker = Broker()
+    task = on(broker)
+
+    async def whole_checkpoint() -> int:
+        running = asyncio.create_task(task.checkpoint())
+        await settle()
+        await broker.answer("changelog")
+        await running
+        return broker.sent[-1][1] - 1  # the mark
+
+    for n in range(5):
+        task.table.put(b"KX%d" % n, BookState(f"KX{n}", n))
+    await whole_checkpoint()
+    position = task.table.store.position()
+    broker.ends["changelog"] += 1
+    written = [await whole_checkpoint() for _ in range(2)]
+    assert (written, task.table.store.position()) == ([0, 2], position)
+    written = [await whole_checkpoint() for _ in range(2)]
+    assert (written, task.foreign_rewrites) == ([2, 1], 5)
+    assert task.table.store.position() == broker.ends["changelog"]
+
+
 async def test_outputs_keep_their_order_with_one_batch_in_flight() -> None:
     """What comes while the broker works is the next batch, in order."""
     broker = Broker()
@@ -214,5 +244,43 @@ def test_derived_record_that_its_writer_published_again_is_known_by_its_cause() 
 def test_source_shorter_than_the_state_is_refused_with_what_to_do() -> None:
     """The topic is another one: replay cannot mend that."""
     refuse_lost_log("t", 0, 10, 10)
-    with pytest.raises(Fatal, match=r"not the one this state was built from; start with a new --data-dir"):
+    with pytest.raises(ForeignLog, match=r"not the one this state was built from; start with a new --data-dir"):
         refuse_lost_log("t", 0, 10, 9)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UserMistake("expected BUS_URL"), 2),
+        (ForeignLog("another log"), 2),
+        (Fatal("it was built from sand: this state was built from nothing"), 70),
+        (KeyError("a bug"), 70),
+    ],
+)
+def test_exit_status_is_decided_by_the_kind_of_error_not_by_its_words(error: Exception, status: int) -> None:
+    """A supervisor that reads 2 does not try again."""
+    from app.settings import load_settings
+    from tables.kernel import Kernel
+
+    ended: list[int] = []
+    kernel = Kernel(None, load_settings(), transient=True)
+    kernel.on_fail = ended.append
+    kernel.fail("test", error)
+    assert ended == [status]
+
+
+async def test_two_partitions_that_ask_for_the_log_start_at_once_share_one_reader() -> None:
+    """The second one would never be stopped."""
+    from app.settings import load_settings
+    from tables.kernel import Kernel
+
+    kernel, made = Kernel(None, load_settings(), transient=True), []
+
+    async def new_reader(wait_ms: int = 0) -> Any:
+        await asyncio.sleep(0)
+        made.append(1)
+        return SimpleNamespace(beginning_offsets=lambda tps: asyncio.sleep(0, dict.fromkeys(tps, 7)))
+
+    kernel.new_reader = new_reader  # type: ignore[method-assign]
+    assert await asyncio.gather(kernel.log_start("a", 0), kernel.log_start("a", 1)) == [7, 7]
+    assert made == [1]
