@@ -7,13 +7,15 @@ Read by the simulator and by tests, written by `producers.recorder`. NDJSON, pla
     {"recv_ts_ns": 1786489200123456789, "raw_base64": "..."}  what it writes for binary frames
     {frame}                                                   a bare frame
 
+Others' files have the times as fractions or as text, and begin with a byte order mark: read as they are meant.
+
 Nothing in a file is skipped silently: a line of no known form is a frame of garbage, as it stands. Only an unfinished
-last line (the recorder was killed) is left out, with a warning.
+last line (the recorder was killed) is left out, with a warning; of a compressed file that is cut or damaged, every
+whole line before that place is read.
 """
 
 import base64
 import binascii
-import gzip
 import heapq
 import io
 import logging
@@ -21,16 +23,24 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import zstandard
 
 from domain.errors import UserMistake
+from venues.kalshi.numbers import decode_exact, exact_number
 
 log = logging.getLogger(__name__)
 
 LINE_BYTES_MAX = 16 << 20  # four times the frame cap of 4 MB: base64 and JSON escapes of garbage fit
+PLAIN_BYTES = 1 << 20  # read at once
+PACKED_BYTES = 16 << 10  # compressed bytes at once: at gzip's highest ratio that is 16 MB of text in memory
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_BITS = 31  # zlib's window size, with a gzip header and trailer
+_NS_PER_MS = 1_000_000
+_TIME_DIGITS_MAX = 20  # a receive time in ns has 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +54,18 @@ class CapturedFrame:
     binary: bytes | None = None
 
 
-_NO_EVENT = msgspec.Raw()  # a union with None would decode instead of keeping the text
+_ABSENT = msgspec.Raw()  # a union with None would decode instead of keeping the text
 
 
 class _Line(msgspec.Struct):
-    recv_ms: int | None = None
-    recv_ts_ns: int | None = None
-    event: msgspec.Raw = _NO_EVENT
+    recv_ms: msgspec.Raw = _ABSENT
+    recv_ts_ns: msgspec.Raw = _ABSENT
+    event: msgspec.Raw = _ABSENT
     raw: str | None = None
     raw_base64: str | None = None
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
-_decode = msgspec.json.Decoder().decode
 
 
 def read_capture(path: Path) -> Iterator[CapturedFrame]:
@@ -97,12 +106,11 @@ def _parse(line: bytes, before_ms: int) -> CapturedFrame:
         known = _decode_line(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         known = _Line()
-    recv_ms = before_ms
-    if known.recv_ms is not None:
-        recv_ms = max(before_ms, known.recv_ms)
-    elif known.recv_ts_ns is not None:
-        recv_ms = max(before_ms, known.recv_ts_ns // 1_000_000)
-    if known.event is not _NO_EVENT:
+    said_ms = _whole_number(known.recv_ms)
+    if said_ms is None and (said_ns := _whole_number(known.recv_ts_ns)) is not None:
+        said_ms = said_ns // _NS_PER_MS
+    recv_ms = max(before_ms, said_ms or 0)
+    if known.event is not _ABSENT:
         return _text_frame(recv_ms, bytes(known.event).decode("utf-8", "replace"))
     if known.raw is not None:
         return _text_frame(recv_ms, known.raw)
@@ -112,6 +120,18 @@ def _parse(line: bytes, before_ms: int) -> CapturedFrame:
         except binascii.Error:
             pass
     return _bare(before_ms, line.decode("utf-8", "replace"))
+
+
+def _whole_number(raw: msgspec.Raw) -> int | None:
+    """A JSON number or a text of one, cut off at the point; None where there is none."""
+    if raw is _ABSENT:
+        return None
+    try:
+        number = exact_number(bytes(raw).decode().strip('" '))
+    except UnicodeDecodeError:
+        return None
+    is_time = number.is_finite() and number > 0 and number.adjusted() <= _TIME_DIGITS_MAX
+    return int(number) if is_time else None
 
 
 def _text_frame(recv_ms: int, text: str) -> CapturedFrame:
@@ -127,37 +147,83 @@ def _bare(before_ms: int, text: str) -> CapturedFrame:
 
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
-        value = _decode(text)
+        value = decode_exact(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Lines without their newline; blank ones are left out."""
+    """Lines without their newline; blank ones are left out. One longer than LINE_BYTES_MAX comes in pieces."""
+    rest = b""
+    for text in _chunks(path):
+        *whole, rest = (rest + text).split(b"\n")
+        yield from filter(None, map(_stripped, whole))
+        while len(rest) > LINE_BYTES_MAX:
+            yield rest[:LINE_BYTES_MAX]
+            rest = rest[LINE_BYTES_MAX:]
+    if rest := _stripped(rest):
+        if _json_object(rest.decode("utf-8", "replace")) is None:
+            log.warning("capture %s: unfinished last line left out (%d bytes)", path, len(rest))
+        else:
+            yield rest
+
+
+def _stripped(line: bytes) -> bytes:
+    return line.strip().removeprefix(_BYTE_ORDER_MARK).lstrip()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The file's text, as far as it can be read."""
+    read = {".gz": _gunzip, ".zst": _unzstd}.get(path.suffix, _plain)
     try:
-        with _open(path) as stream:
-            while line := stream.readline(LINE_BYTES_MAX):
-                if not line.endswith(b"\n") and not _whole(line):
-                    log.warning("capture %s: unfinished last line left out (%d bytes)", path, len(line))
-                    return
-                if line := line.strip():
-                    yield line
-    except (EOFError, zlib.error, zstandard.ZstdError) as broken:
-        log.warning("capture %s: ends early, %s", path, broken)
-    except OSError as wrong:  # gzip.BadGzipFile is one
+        with path.open("rb") as file:
+            yield from read(file)
+    except EOFError as early:
+        log.warning("capture %s: ends early, %s", path, early)
+    except OSError as wrong:
         raise UserMistake(f"capture {path}: {wrong.strerror or wrong}") from None
 
 
-def _whole(line: bytes) -> bool:
-    return _json_object(line.decode("utf-8", "replace")) is not None
+def _plain(file: io.BufferedReader) -> Iterator[bytes]:
+    while text := file.read(PLAIN_BYTES):
+        yield text
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return io.BufferedReader(gzip.GzipFile(path, "rb"))
-    raw = path.open("rb")
-    if path.suffix != ".zst":
-        return raw
+def _gunzip(file: io.BufferedReader) -> Iterator[bytes]:
+    """All members, one after the other. Raises EOFError after the last byte that can be read of a damaged file."""
+    if file.peek(2)[:2] not in (b"", _GZIP_MAGIC):
+        raise OSError("not a gzip file")
+    member, is_open = zlib.decompressobj(_GZIP_BITS), False
+    while packed := file.read(PACKED_BYTES):
+        while packed:
+            before, is_open = member.copy(), True
+            try:
+                yield member.decompress(packed)
+            except zlib.error as broken:
+                yield from _up_to_the_damage(before, packed)
+                raise EOFError(str(broken)) from None
+            packed = member.unused_data.lstrip(b"\0")  # zeros may pad the end of a member
+            if member.eof:
+                member, is_open = zlib.decompressobj(_GZIP_BITS), False
+    if is_open:
+        raise EOFError("the file was cut")
+
+
+def _up_to_the_damage(member: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
+    """What a member gives before its first wrong byte: fed whole, it would give nothing of the piece."""
+    for at in range(len(packed)):
+        try:
+            yield member.decompress(packed[at : at + 1])
+        except zlib.error:
+            return
+
+
+def _unzstd(file: io.BufferedReader) -> Iterator[bytes]:
     # Across frames: the recorder ends a zstd frame at each flush so that a killed one loses little.
-    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True))
+    reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+    try:
+        while text := reader.read1(PACKED_BYTES):
+            yield text
+    except zstandard.ZstdError as broken:
+        raise EOFError(str(broken)) from None

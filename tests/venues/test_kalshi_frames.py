@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from frame_spellings import PRICES, SIZES, delta, parse, price_text, size_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,26 +19,7 @@ from venues.kalshi.messages import ControlFrame, DeltaFrame, Frame, Refused, Sna
 from venues.kalshi.timestamps import rfc3339_ms
 from venues.kalshi.vintages import parse_any_vintage
 
-PRICES = st.integers(1, 9_999)
-SIZES = st.integers(0, 10**9)
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "kalshi_ws"
-
-
-def parse(frame: dict[str, Any] | bytes) -> Frame:
-    return FrameParser().parse(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
-
-
-def price_text(price_e4: int) -> str:
-    return f"{price_e4 // 10_000}.{price_e4 % 10_000:04d}"
-
-
-def size_text(size_e2: int) -> str:
-    return f"{'-' if size_e2 < 0 else ''}{abs(size_e2) // 100}.{abs(size_e2) % 100:02d}"
-
-
-def delta(**msg: Any) -> dict[str, Any]:
-    base = {"market_ticker": "KX-A", "market_id": "u-1", "side": "yes"}
-    return {"type": "orderbook_delta", "sid": 2, "seq": 3, "msg": {**base, **msg}}
 
 
 @st.composite
@@ -137,10 +119,15 @@ BAD_DELTAS: list[tuple[dict[str, Any], str]] = [
     ({"price_dollars": "1.0000", "delta_fp": "1.00"}, "price_out_of_range"),
     ({"price_dollars": "0.0000", "delta_fp": "1.00"}, "price_out_of_range"),
     ({"price": 100, "delta": 1}, "price_out_of_range"),
-    ({"price": 42.0, "delta": 1}, "bad_number"),
     ({"price": True, "delta": 1}, "bad_number"),
     ({"price": 42, "delta": "1"}, "bad_number"),
-    ({"price_dollars": 0.42, "delta": 1}, "bad_number"),
+    ({"price_dollars": 0.42001, "delta": 1}, "bad_number"),
+    ({"price_dollars": 0.1 + 0.2, "delta": 1}, "bad_number"),
+    ({"price_dollars": 1, "delta": 1}, "price_out_of_range"),
+    ({"price_dollars": True, "delta": 1}, "bad_number"),
+    ({"price_dollars": [0.42], "delta": 1}, "bad_number"),
+    ({"price": 42.001, "delta": 1}, "bad_number"),
+    ({"price": 42, "delta_fp": 10**25}, "bad_number"),
     ({"price_dollars": "NaN", "delta_fp": "1.00"}, "bad_number"),
     ({"price_dollars": "4e-1", "delta_fp": "1.00"}, "bad_number"),
     ({"price_dollars": "0.42001", "delta_fp": "1.00"}, "bad_number"),

@@ -15,7 +15,7 @@ from domain.units import DOLLAR_E4, PRICE_E4_MAX, PRICE_E4_MIN, dollars_text, pr
 from schemas.records import Ms, Ticker
 from venues.kalshi.messages import DeltaFrame, Frame, Level, Refused, SnapshotFrame, TradeFrame
 from venues.kalshi.timestamps import event_ms
-from venues.kalshi.vintages import SIZE_TEXTS_CACHED_MAX, parse_any_vintage
+from venues.kalshi.vintages import SIZE_TEXTS_CACHED_MAX, parse_any_vintage, taker_side
 
 #: The largest frame that is read. A larger one is refused unread; its dead letter must fit 8 MiB as base64.
 FRAME_BYTES_MAX = 4 << 20
@@ -23,6 +23,7 @@ FRAME_BYTES_MAX = 4 << 20
 Counted = Annotated[int, Meta(ge=0, le=1 << 53)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=128)]
 Side = Literal["yes", "no"]
+BookSide = Literal["bid", "ask"]
 
 
 class _DeltaMsg(Struct, gc=False, forbid_unknown_fields=True):
@@ -63,11 +64,11 @@ class _TradeMsg(Struct, gc=False, forbid_unknown_fields=True):
     yes_price_dollars: str
     no_price_dollars: str
     count_fp: str
-    taker_side: Side
     ts_ms: Ms
+    taker_outcome_side: Side | None = None
+    taker_book_side: BookSide | None = None
+    taker_side: Side | None = None
     ts: int | None = None
-    taker_outcome_side: str | None = None
-    taker_book_side: str | None = None
     is_block_trade: bool | None = None
 
 
@@ -134,7 +135,7 @@ class FrameParser:
             yes_e4,
             no_e4,
             count_e2,
-            msg.taker_side,
+            taker_side(msg.taker_outcome_side, msg.taker_book_side, msg.taker_side),
             msg.is_block_trade,
             msg.ts_ms,
         )

@@ -1,19 +1,25 @@
 """The venue's REST interface: signed, paced, retried, paged. Generic over paths.
 
-Numbers come as text where the venue sends text; nothing here turns one into a float.
+Numbers come as text where the venue sends text, and as `Decimal` where it sends a number: nothing here is a float.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, ValidationError
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from domain.errors import KalshiStreamsError
+from domain.units import PRICE_E4_MAX, PRICE_E4_MIN, parse_scaled
 from venues.kalshi.auth import RequestSigner
+from venues.kalshi.numbers import decode_exact, number_text
+
+log = logging.getLogger(__name__)
 
 REQUESTS_PER_S = 10.0  # half of the lowest tier's reads: two producers may run beside each other
 BURST_REQUESTS = 10
@@ -53,26 +59,48 @@ class VenueModel(BaseModel):
 M = TypeVar("M", bound=VenueModel)
 
 
+def present_price_e4(value: object) -> int | None:
+    """Dollars, text or number. The venue spells an absent bid 0.0000 and an absent ask 1.0000, or 0.0000 where the
+    market is multivariate: what no contract can cost is no price. Raises MalformedFrame for what is no number."""
+    if value is None:
+        return None
+    price_e4 = parse_scaled(number_text(value), 4, "price")
+    return price_e4 if PRICE_E4_MIN <= price_e4 <= PRICE_E4_MAX else None
+
+
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]  # null says as little as ""
+
+
 class Market(VenueModel):
-    """A market as listed; prices as the venue's texts. An absent side is 0.0000 bid, 1.0000 ask."""
+    """A market as listed. Prices are read when they are asked for: a strange one must not hide its market."""
 
     ticker: str
-    event_ticker: str = ""
-    status: str = ""
+    event_ticker: Text = ""
+    status: Text = ""
     open_time: str | None = None
     close_time: str | None = None
-    result: str = ""
+    result: Text = ""
     strike_type: str | None = None
-    yes_bid_dollars: str | None = None
-    yes_ask_dollars: str | None = None
+    yes_bid_dollars: Any = None
+    yes_ask_dollars: Any = None
+
+    @property
+    def yes_bid_e4(self) -> int | None:
+        """The best bid for YES, None where there is none."""
+        return present_price_e4(self.yes_bid_dollars)
+
+    @property
+    def yes_ask_e4(self) -> int | None:
+        """The best ask for YES, None where there is none."""
+        return present_price_e4(self.yes_ask_dollars)
 
 
 class Event(VenueModel):
     """An event and, when asked for, its markets."""
 
     event_ticker: str
-    series_ticker: str = ""
-    title: str = ""
+    series_ticker: Text = ""
+    title: Text = ""
     markets: tuple[Market, ...] = ()
 
 
@@ -145,15 +173,22 @@ class KalshiRest:
         raise AssertionError("tenacity either returns or raises")
 
     async def get_pages(self, path: str, params: Params, key: str) -> AsyncIterator[dict[str, Any]]:
-        """The items under `key` of every page, until the cursor is empty or null."""
-        cursor = ""
+        """The items under `key` of every page, until the cursor is empty, null, or one that was there already: the
+        venue's lists have been seen to lead back into themselves, and everything was read by then."""
+        cursor, seen = "", set[str]()
         for _ in range(PAGES_MAX):
             page = await self.get(path, {"limit": PAGE_LIMIT, **params, **({"cursor": cursor} if cursor else {})})
-            for item in page.get(key) or ():
+            items = page.get(key) or ()
+            if not isinstance(items, list | tuple):
+                raise RestRefused(200, path, f"{key}: expected a list, was {type(items).__name__}")
+            for item in items:
                 yield item
-            cursor = page.get("cursor") or ""
-            if not cursor:
+            cursor = str(page.get("cursor") or "")
+            if cursor in seen:
+                log.warning("%s: the cursor repeats, the walk ends here", path)
+            if not cursor or cursor in seen:
                 return
+            seen.add(cursor)
         raise RestUnavailable(f"{path}: expected a last page, was none after {PAGES_MAX}")
 
     async def markets(self, params: Params) -> list[Market]:
@@ -187,17 +222,20 @@ class KalshiRest:
 
 
 async def _read(answer: aiohttp.ClientResponse, path: str) -> dict[str, Any]:
-    if answer.content_length is not None and answer.content_length > BODY_BYTES_MAX:
-        raise RestRefused(answer.status, path, f"body of {answer.content_length} bytes")
     if answer.status == 429 or answer.status >= 500:
         raise RestUnavailable(f"{path}: {answer.status}", retry_after_s(answer.headers.get("Retry-After")))
-    if answer.status >= 400:
-        raise RestRefused(answer.status, path, await answer.text(errors="replace"))
     if answer.status == 204:
         return {}
+    body = b""
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            raise RestRefused(answer.status, path, f"expected at most {BODY_BYTES_MAX} bytes")
+    if answer.status >= 400:
+        raise RestRefused(answer.status, path, body[:200].decode(errors="replace"))
     try:
-        value = await answer.json(content_type=None)
-    except ValueError:
+        value = decode_exact(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RestUnavailable(f"{path}: expected JSON") from None
     if not isinstance(value, dict):
         raise RestRefused(answer.status, path, f"expected a JSON object, was {type(value).__name__}")

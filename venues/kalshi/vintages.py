@@ -2,7 +2,8 @@
 
 The spellings of one value, newest first: `*_dollars_fp` (text price, text count), `*_dollars` (text price, integer
 count), bare integers (whole cents, whole contracts). The newest that is present and not null wins: older ones are
-rounded where prices are finer than a cent. An absent, null or empty side is an empty side.
+rounded where prices are finer than a cent. An absent, null or empty side is an empty side. Where text is meant a JSON
+number is as good: it is read from its text, never as a float.
 """
 
 from collections import Counter
@@ -12,14 +13,9 @@ from typing import Any
 import msgspec
 
 from domain.errors import MalformedFrame
-from domain.units import (
-    DOLLAR_E4,
-    price_e4_from_cents,
-    price_e4_from_dollars,
-    size_e2_from_contracts,
-    size_e2_from_text,
-)
+from domain.units import DOLLAR_E4
 from venues.kalshi.messages import ControlFrame, DeltaFrame, Frame, Level, Refused, SnapshotFrame, TradeFrame
+from venues.kalshi.numbers import cents_e4, contracts_e2, decode_exact, dollars_e4, size_e2
 from venues.kalshi.timestamps import event_ms
 
 SIZE_TEXTS_CACHED_MAX = 65_536  # texts; about 8 MB, and more distinct sizes than a busy day has
@@ -28,7 +24,7 @@ LEVELS_MAX = 9_999  # per side: one per possible price
 TEXT_MAX = 128  # characters of a ticker or an id
 COUNTER_MAX = 1 << 53
 
-_decode = msgspec.json.Decoder().decode
+_OUTCOME_OF = {"bid": "yes", "ask": "no"}
 _ENVELOPE = frozenset({"type", "id", "sid", "seq", "msg"})
 _SIDES = ("yes", "no")
 _CONTROL_TYPES = ("subscribed", "unsubscribed", "ok", "error")
@@ -76,7 +72,7 @@ _KNOWN: dict[str, frozenset[str]] = {
 def parse_any_vintage(data: bytes, unknown_fields: Counter[str]) -> Frame:
     """The meaning of one frame of any vintage, or a `Refused` that says why not. Counts fields that no vintage has."""
     try:
-        frame = _decode(data)
+        frame = decode_exact(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
         return Refused("not_json", str(wrong)[:500])
     except RecursionError:
@@ -111,13 +107,13 @@ def _parse_kind(kind: str, frame: dict[str, Any], unknown_fields: Counter[str]) 
 
 def _delta(frame: dict[str, Any], msg: dict[str, Any]) -> DeltaFrame:
     if (text := msg.get("price_dollars")) is not None:
-        price_e4 = price_e4_from_dollars(text)
+        price_e4 = dollars_e4(text, "price")
     else:
-        price_e4 = price_e4_from_cents(msg.get("price"))  # type: ignore[arg-type]  # it refuses what is no int
+        price_e4 = cents_e4(msg.get("price"), "price")
     if (text := msg.get("delta_fp")) is not None:
-        delta_e2 = size_e2_from_text(text, "delta")
+        delta_e2 = size_e2(text, "delta")
     else:
-        delta_e2 = size_e2_from_contracts(msg.get("delta"), "delta")  # type: ignore[arg-type]
+        delta_e2 = contracts_e2(msg.get("delta"), "delta")
     return DeltaFrame(
         _counter(frame, "sid"),
         _counter(frame, "seq"),
@@ -158,11 +154,11 @@ def _level(level: object, name: str, in_cents: bool) -> Level:
     if not isinstance(level, list) or len(level) != 2:
         raise MalformedFrame("bad_levels", f"{name}: expected [price, count], was {level!r}"[:200])
     price, count = level
-    price_e4 = price_e4_from_cents(price, name) if in_cents else price_e4_from_dollars(price, name)
-    size_e2 = size_e2_from_text(count, name) if isinstance(count, str) else size_e2_from_contracts(count, name)
-    if size_e2 < 0:
+    price_e4 = cents_e4(price, name) if in_cents else dollars_e4(price, name)
+    count_e2 = size_e2(count, name) if isinstance(count, str) else contracts_e2(count, name)
+    if count_e2 < 0:
         raise MalformedFrame("size_out_of_range", f"{name}: expected a count of at least 0, was {count!r}")
-    return price_e4, size_e2
+    return price_e4, count_e2
 
 
 def _trade(frame: dict[str, Any], msg: dict[str, Any]) -> TradeFrame:
@@ -174,12 +170,11 @@ def _trade(frame: dict[str, Any], msg: dict[str, Any]) -> TradeFrame:
     if yes_e4 + no_e4 != DOLLAR_E4:
         raise MalformedFrame("prices_do_not_sum", f"expected the legs to sum to 10000 e4, were {yes_e4} and {no_e4}")
     if (text := msg.get("count_fp")) is not None:
-        count_e2 = size_e2_from_text(text, "count")
+        count_e2 = size_e2(text, "count")
     else:
-        count_e2 = size_e2_from_contracts(msg.get("count"), "count")  # type: ignore[arg-type]
+        count_e2 = contracts_e2(msg.get("count"), "count")
     if count_e2 <= 0:
         raise MalformedFrame("size_out_of_range", f"count: expected more than 0, was {count_e2} e2")
-    taker = msg.get("taker_side")
     is_block = msg.get("is_block_trade")
     if is_block is not None and not isinstance(is_block, bool):
         raise MalformedFrame("bad_type", f"is_block_trade: expected true or false, was {is_block!r}"[:200])
@@ -191,7 +186,7 @@ def _trade(frame: dict[str, Any], msg: dict[str, Any]) -> TradeFrame:
         yes_e4,
         no_e4,
         count_e2,
-        _side(taker if taker is not None else msg.get("taker_outcome_side")),
+        taker_side(msg.get("taker_outcome_side"), msg.get("taker_book_side"), msg.get("taker_side")),
         is_block,
         event_ms(msg.get("ts_ms"), msg.get("ts")),
     )
@@ -206,8 +201,18 @@ _PARSERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], DeltaFrame | Snap
 
 def _leg_e4(msg: dict[str, Any], name: str) -> int | None:
     if (text := msg.get(f"{name}_dollars")) is not None:
-        return price_e4_from_dollars(text, name)
-    return None if (cents := msg.get(name)) is None else price_e4_from_cents(cents, name)
+        return dollars_e4(text, name)
+    return None if (cents := msg.get(name)) is None else cents_e4(cents, name)
+
+
+def taker_side(outcome: object, book_side: object, side: object) -> str:
+    """The side that the taker gained: `taker_outcome_side`, else what `taker_book_side` says (a bid buys YES), else the
+    deprecated `taker_side`. Raises MalformedFrame `bad_side`."""
+    if outcome is None and book_side is not None:
+        outcome = _OUTCOME_OF.get(book_side) if isinstance(book_side, str) else None
+        if outcome is None:
+            raise MalformedFrame("bad_side", f"taker_book_side: expected bid or ask, was {book_side!r}"[:200])
+    return _side(outcome if outcome is not None else side)
 
 
 def _control(kind: str, frame: dict[str, Any]) -> ControlFrame:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from domain.errors import Fatal, MalformedFrame
-from domain.units import price_e4_from_cents, price_e4_from_dollars, size_e2_from_contracts, size_e2_from_text
 from venues.capture import read_capture
+from venues.kalshi.numbers import cents_e4, contracts_e2, dollars_e4, size_e2
 from venues.simulator.channels import BOOK, LIFECYCLE, TICKER, TRADE
 from venues.simulator.market import Market
 
@@ -101,8 +101,8 @@ def fold(market: Market, played: Played) -> None:
             market.book.yes, market.book.no = yes, no
         else:
             dollars, fp = msg.get("price_dollars"), msg.get("delta_fp")
-            price_e4 = price_e4_from_cents(msg["price"]) if dollars is None else price_e4_from_dollars(dollars)
-            delta_e2 = size_e2_from_contracts(msg["delta"]) if fp is None else size_e2_from_text(fp)
+            price_e4 = cents_e4(msg["price"], "price") if dollars is None else dollars_e4(dollars, "price")
+            delta_e2 = contracts_e2(msg["delta"], "delta") if fp is None else size_e2(fp, "delta")
             market.book.change(msg["side"], price_e4, delta_e2)
     except (MalformedFrame, KeyError, TypeError, ValueError, Fatal) as wrong:
         log.debug("simulator: truth of %s not changed by a recorded frame: %s", market.ticker, wrong)
@@ -111,9 +111,9 @@ def fold(market: Market, played: Played) -> None:
 def _side(msg: dict[str, Any], side: str) -> dict[int, int]:
     levels: dict[int, int] = {}
     if exact := msg.get(f"{side}_dollars_fp"):
-        levels = {price_e4_from_dollars(p): size_e2_from_text(s) for p, s in exact}
+        levels = {dollars_e4(p, side): size_e2(s, side) for p, s in exact}
     elif dollars := msg.get(f"{side}_dollars"):
-        levels = {price_e4_from_dollars(p): size_e2_from_contracts(s) for p, s in dollars}
+        levels = {dollars_e4(p, side): contracts_e2(s, side) for p, s in dollars}
     else:
-        levels = {price_e4_from_cents(p): size_e2_from_contracts(s) for p, s in msg.get(side) or ()}
-    return {price_e4: size_e2 for price_e4, size_e2 in levels.items() if size_e2 > 0}
+        levels = {cents_e4(p, side): contracts_e2(s, side) for p, s in msg.get(side) or ()}
+    return {price_e4: count_e2 for price_e4, count_e2 in levels.items() if count_e2 > 0}
