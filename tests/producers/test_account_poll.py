@@ -19,7 +19,7 @@ from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
 from venues.kalshi.account_rest import AccountRest, TokenBudget
 from venues.kalshi.rest import RestUnavailable
 from venues.simulator.account import Account
-from venues.simulator.account_rest import AccountFaults
+from venues.simulator.account_door import AccountFaults
 from venues.simulator.config import SimConfig
 from venues.simulator.server import serving
 
@@ -49,7 +49,7 @@ class World:
         self.hub.flush()
 
     def strike(self, **faults: object) -> None:
-        self.account.portfolio.faults = msgspec.convert(faults, AccountFaults)
+        self.account.door.faults = msgspec.convert(faults, AccountFaults)
 
     def desk(self) -> Desk:
         desk = Desk()
@@ -206,7 +206,7 @@ async def test_requests_stay_within_the_venues_budget(tmp_path: Path) -> None:
             w.trade(20)
             await w.poller.poll_once()
 
-        counts = w.account.portfolio.counts
+        counts = w.account.door.counts
         assert counts["over_budget"] == 0
         assert counts["status_429_every"] > 0
         assert w.rest.counts["status_429"] == counts["status_429_every"]
@@ -219,7 +219,7 @@ async def test_a_storm_of_429_is_seen_at_once_asks_no_more_and_loses_nothing(tmp
         await w.poller.poll_once()
         w.trade(40)
         w.strike(status_429_every=1)
-        counts, begun_s = w.account.portfolio.counts, time.monotonic()
+        counts, begun_s = w.account.door.counts, time.monotonic()
         before = counts["requests"]
         polling = asyncio.create_task(w.poller.run())
         await until(lambda: counts["status_429_every"] >= 4)
@@ -240,7 +240,7 @@ async def test_a_429_says_when_to_come_back_and_nothing_is_asked_before(tmp_path
     async with world(tmp_path) as w:
         w.strike(status_429_every=1, retry_after_s=1)
         polling = asyncio.create_task(w.poller.poll_once())
-        counts = w.account.portfolio.counts
+        counts = w.account.door.counts
         await until(lambda: counts["requests"] == 1)
         begun_s = time.monotonic()
         await until(lambda: counts["requests"] == 2)

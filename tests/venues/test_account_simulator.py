@@ -15,8 +15,8 @@ from venues.kalshi.account import fill_of
 from venues.kalshi.account_records import fill_report
 from venues.simulator import account_wire as wire
 from venues.simulator.account import Account
+from venues.simulator.account_door import AccountFaults
 from venues.simulator.account_ledger import DEPOSIT_E6
-from venues.simulator.account_rest import AccountFaults
 from venues.simulator.config import SimConfig
 from venues.simulator.server import serving
 

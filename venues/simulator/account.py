@@ -1,11 +1,10 @@
-"""An account with a scripted trader: orders rest, fill against the simulated book, cancel, settle.
+"""An account of the simulated venue: a scripted trader, and order writes of whoever has its key.
 
-The trader is small: it takes the book's prices and leaves the book alone. GET /admin/account is the truth that every
-store of ours must reach; POST /admin/account/faults makes the answers and frames wrong.
+GET /admin/account is the truth that every store of ours must reach; POST /admin/account/faults makes the answers and
+frames wrong; POST /admin/account/trade lets the script act at once.
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -13,21 +12,21 @@ from typing import Literal
 
 from aiohttp import web
 
-from venues.simulator import account_wire as wire
-from venues.simulator import holdings_wire as holdings
-from venues.simulator.account_ledger import DOLLAR_E4, Action, Ledger, Side, SimFill, SimOrder
-from venues.simulator.account_rest import AccountFaults, Portfolio
+from venues.simulator.account_door import AccountFaults, Door
+from venues.simulator.account_ledger import Ledger
+from venues.simulator.account_script import Script
+from venues.simulator.account_teller import Teller
 from venues.simulator.channels import Channel
 from venues.simulator.config import SimConfig
+from venues.simulator.exchange_rest import PrivateExchange
 from venues.simulator.gate import Gate
 from venues.simulator.hub import Hub
-from venues.simulator.market import Market
-from venues.simulator.session import Subscription
-from venues.simulator.vintages import TODAY, Body
+from venues.simulator.order_desk import OrderDesk
+from venues.simulator.order_group_rest import GroupRoutes
+from venues.simulator.order_rest import OrderWrites
+from venues.simulator.portfolio_rest import Portfolio
 
-RESTING_MAX = 40  # the trader cancels before it places more
-CONTRACTS_MAX = 40  # per order
-FILL, ORDER, POSITION = "fill", "user_orders", "market_positions"
+DUE_S = 0.1  # how often the owner's resting orders are looked at: expiry, and whether the book has come to them
 
 
 class Account:
@@ -46,118 +45,66 @@ class Account:
         """`old_share`: how many of the pushed fills use the January 2026 form, where the vintage is mixed.
         0 actions a second: a silent account."""
         self.ledger = Ledger(config.seed)
-        self.portfolio = Portfolio(
-            self.ledger, faults or AccountFaults(), budget_per_s or config.account_budget, config
+        self.door = Door(config, Gate(config), faults or AccountFaults(), budget_per_s or config.account_budget)
+        dice = random.Random(config.seed)  # noqa: S311  # a script, no secret
+        self.teller = Teller(config, self.ledger, self.door, dice, old_share)
+        self._script = Script(self.ledger, self.teller, dice, self._clock_us)
+        self.desk = OrderDesk(self.ledger, self.teller.fill, self.teller.order, self.teller.group)
+        self._parts = (
+            OrderWrites(self.door, self.desk),
+            GroupRoutes(self.door, self.desk.groups),
+            Portfolio(self.door, self.ledger, self.desk, config, self._clock_us),
+            PrivateExchange(self.door, config),
         )
-        self._random = random.Random(config.seed)  # noqa: S311  # a script, no secret
         self._actions_per_s = config.account_rate if actions_per_s is None else actions_per_s
-        self._old_share = old_share
-        self._vintage = config.account_vintage
         self._real_us = clock_us
         self._age_us = 0  # the script may act in the past: see `_trade_now`
-        self._gate = Gate(config)
-        self._hub: Hub | None = None  # known when `run` begins, which is before anybody can ask
 
     def channels(self) -> Iterable[Channel]:
-        """The private channels; none of them carries seq, so a lost frame leaves no trace."""
-        fill = Channel(FILL, sequenced=False, on_subscribe=self._resend)
-        return [fill, *(Channel(name, sequenced=False) for name in (ORDER, POSITION))]
+        """The private channels."""
+        return self.teller.channels()
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """/portfolio/* and the admin endpoints."""
+        """The private REST interface and the admin endpoints."""
         return [
-            *self.portfolio.routes(lambda: self._hub, self._gate),
+            *(route for part in self._parts for route in part.routes()),
             web.get("/admin/account", self._truth),
-            web.post("/admin/account/faults", self.portfolio.set_faults),
+            web.post("/admin/account/faults", self.door.set_faults),
             web.post("/admin/account/trade", self._trade_now),
         ]
 
     def status(self) -> dict[str, object]:
         """For GET /admin/status."""
-        return {
-            "account": {"fills": len(self.ledger.fills), "orders": len(self.ledger.orders), **self.portfolio.counts}
-        }
+        ledger = self.ledger
+        return {"account": {"fills": len(ledger.fills), "orders": len(ledger.orders), **self.door.counts}}
 
     async def run(self, hub: Hub) -> None:
-        """Trade at the set rate until cancelled."""
-        self._hub = hub
+        """Trade at the set rate, and see to the owner's orders, until cancelled."""
+        self.door.hub = hub
+        await asyncio.gather(self._trade(hub), self._watch(hub))
+
+    async def _trade(self, hub: Hub) -> None:
         due_s = time.monotonic()
         while self._actions_per_s > 0:
             due_s += 1 / self._actions_per_s
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             self.act(hub)
             hub.flush()
-        await asyncio.Event().wait()
+
+    async def _watch(self, hub: Hub) -> None:
+        while True:
+            await asyncio.sleep(DUE_S)
+            self.desk.pass_time(hub, self._clock_us())
+            hub.flush()
 
     def _clock_us(self) -> int:
         return self._real_us() - self._age_us
 
     def act(self, hub: Hub) -> None:
         """One step of the script, and the settlements that are due."""
+        self.door.hub = hub
         self._settle_ended(hub)
-        open_markets = [m for m in hub.markets.values() if m.status == "active" and m.book.yes and m.book.no]
-        if not open_markets:
-            return
-        choice, resting = self._random.random(), self.ledger.resting()
-        if resting and (choice < 0.35 or len(resting) >= RESTING_MAX):
-            order = self._random.choice(resting)
-            market = hub.markets.get(order.ticker)
-            if market is None or market.status != "active":
-                return
-            if choice < 0.25:
-                self._fill_resting(market, order)
-            else:
-                self.ledger.cancel(order, self._clock_us())
-                self._tell_order(market, order)
-        elif choice < 0.6:
-            self._rest(self._random.choice(open_markets))
-        else:
-            self._take(self._random.choice(open_markets))
-
-    def _direction(self) -> tuple[Side, Action]:
-        sides: tuple[Side, Side] = ("yes", "no")
-        actions: tuple[Action, Action] = ("buy", "sell")
-        return self._random.choice(sides), self._random.choice(actions)
-
-    def _count_e2(self) -> int:
-        whole = self._random.randint(1, CONTRACTS_MAX) * 100
-        return whole if self._random.random() < 0.8 else whole + self._random.randint(1, 99)
-
-    def _take(self, market: Market) -> None:
-        """Sweep the other side's best levels: several fills in one microsecond, some of them equal."""
-        side, action = self._direction()
-        adds_yes = (side == "yes") == (action == "buy")
-        bids = market.book.no if adds_yes else market.book.yes
-        now_us, left = self._clock_us(), self._count_e2()
-        levels = sorted(bids, reverse=True)[:3]
-        yes_prices = [DOLLAR_E4 - price if adds_yes else price for price in levels]
-        limit = yes_prices[-1] if side == "yes" else DOLLAR_E4 - yes_prices[-1]
-        order = self.ledger.place(market.ticker, side, action, limit, left, now_us)
-        for bid, yes_price in zip(levels, yes_prices, strict=True):
-            part = min(left, bids[bid])
-            shares = [part // 2, part // 2, part % 2] if self._random.random() < 0.3 else [part]
-            for share in shares:
-                if share:
-                    price = yes_price if side == "yes" else DOLLAR_E4 - yes_price
-                    self._tell_fill(market, self.ledger.fill(order, price, share, now_us, is_taker=True))
-            left -= part
-            if not left:
-                break
-        self._tell_order(market, order)
-
-    def _rest(self, market: Market) -> None:
-        side, action = self._direction()
-        adds_yes = (side == "yes") == (action == "buy")
-        best = max(market.book.yes) if adds_yes else DOLLAR_E4 - max(market.book.no)
-        price = best if side == "yes" else DOLLAR_E4 - best
-        self._tell_order(
-            market, self.ledger.place(market.ticker, side, action, price, self._count_e2(), self._clock_us())
-        )
-
-    def _fill_resting(self, market: Market, order: SimOrder) -> None:
-        part = order.remaining_e2 if self._random.random() < 0.5 else max(1, order.remaining_e2 // 3)
-        self._tell_fill(market, self.ledger.fill(order, order.price_e4, part, self._clock_us(), is_taker=False))
-        self._tell_order(market, order)
+        self._script.act(hub)
 
     def _settle_ended(self, hub: Hub) -> None:
         for ticker, position in list(self.ledger.positions.items()):
@@ -167,43 +114,15 @@ class Account:
             now_us = self._clock_us()
             for order in self.ledger.resting():
                 if order.ticker == ticker:
-                    self.ledger.cancel(order, now_us)
-                    self._tell_order(market, order)
+                    self.desk.end(order, now_us)
             result: Literal["yes", "no"] = "yes" if market.result == "yes" else "no"
             self.ledger.settle(ticker, result, now_us)
-
-    def _tell_fill(self, market: Market, fill: SimFill) -> None:
-        old = self._random.random() < self._old_share
-        vintage = self._vintage if self._vintage != "mixed" else "b" if old else TODAY
-        self._send(market, FILL, "fill", wire.fill_frame(fill, vintage))
-        position = self.ledger.positions[market.ticker]
-        self._send(market, POSITION, "market_position", holdings.position_frame(market.ticker, position, self._told()))
-
-    def _tell_order(self, market: Market, order: SimOrder) -> None:
-        self._send(market, ORDER, "user_order", wire.order_frame(order, self._told()))
-
-    def _told(self) -> str:
-        """The vintage of what has no old form."""
-        return TODAY if self._vintage == "mixed" else self._vintage
-
-    def _send(self, market: Market, channel: str, kind: str, body: Body) -> None:
-        times = 0 if self.portfolio.turn("drop_frame_every") else 2 if self.portfolio.turn("repeat_frame_every") else 1
-        text = json.dumps(body, separators=(",", ":"))
-        for sub in market.targets.get(channel, ()):
-            for _ in range(times):
-                sub.session.send(sub, kind, text)
-
-    def _resend(self, sub: Subscription, tickers: Iterable[str]) -> None:
-        """The fault of a venue that tells what it told before, on a new connection."""
-        wanted, newest = set(tickers), self.portfolio.faults.resend_on_subscribe
-        for fill in self.ledger.fills[-newest:] if newest else ():
-            if fill.order.ticker in wanted:
-                sub.session.send(sub, "fill", json.dumps(wire.fill_frame(fill, self._told()), separators=(",", ":")))
 
     async def _trade_now(self, request: web.Request) -> web.Response:
         """POST {"actions": n}: n steps of the script at once. With "ages_s": [older, newer] they are spread over that
         span of the past, which must not begin before the newest fill or order: the ledger stands in time order."""
-        if self._hub is None:
+        hub = self.door.hub
+        if hub is None:
             return web.json_response({"error": "not running yet"}, status=503)
         body = await request.json()
         actions = int(body.get("actions", 1))
@@ -212,9 +131,9 @@ class Account:
             return web.json_response({"error": "ages_s: expected a span after what has happened"}, status=409)
         for step in range(actions):
             self._age_us = older_us - (older_us - newer_us) * step // actions
-            self.act(self._hub)
+            self.act(hub)
         self._age_us = 0
-        self._hub.flush()
+        hub.flush()
         return web.json_response({"fills": len(self.ledger.fills), "orders": len(self.ledger.orders)})
 
     async def _truth(self, _request: web.Request) -> web.Response:
@@ -233,4 +152,4 @@ class Account:
             for o in self.ledger.orders
         ]
         told = {"positions": positions, "fills": fills, "orders": orders, "resting": resting}
-        return web.json_response({**told, "counts": self.portfolio.counts})
+        return web.json_response({**told, "counts": self.door.counts})

@@ -113,6 +113,22 @@ class SimPosition:
             self.realized_e6 += -gained * price - given
             self.open_fees_e6 -= self.open_fees_e6 * -gained // held
 
+    def count(self, count_e2: int, own_price_e4: int, fee_e6: int, now_us: int) -> None:
+        """What only grows: fees, contracts, money, fills."""
+        self.fees_e6 += fee_e6
+        self.volume_e2 += count_e2
+        self.traded_e6 += count_e2 * own_price_e4
+        self.fills += 1
+        self.updated_us = now_us
+
+    def settle(self, revenue_e6: int, now_us: int) -> None:
+        """The market has paid: nothing is held any more."""
+        self.cash_e6 += revenue_e6
+        self.realized_e6 += revenue_e6 - self.cost_e6
+        self.net_e2 = self.cost_e6 = self.open_fees_e6 = 0
+        self.updated_us = now_us
+        self.settled = True
+
 
 @dataclass(frozen=True, slots=True)
 class SimSettlement:
@@ -159,11 +175,7 @@ class Ledger:
         adds_yes = (order.side == "yes") == pays
         yes_price = price_e4 if order.side == "yes" else DOLLAR_E4 - price_e4
         position.trade(count_e2 if adds_yes else -count_e2, yes_price, charge.net_e6)
-        position.fees_e6 += charge.net_e6
-        position.volume_e2 += count_e2
-        position.traded_e6 += count_e2 * price_e4
-        position.fills += 1
-        position.updated_us = now_us
+        position.count(count_e2, price_e4, charge.net_e6, now_us)
         if is_taker:
             order.taker_cost_e6 += count_e2 * price_e4
             order.taker_fees_e6 += charge.net_e6
@@ -193,13 +205,22 @@ class Ledger:
         revenue_e6 = max(0, wins) * DOLLAR_E4
         net_e2, cost_e6 = position.net_e2, position.cost_e6
         settlement = SimSettlement(ticker, result, net_e2, revenue_e6, position.fees_e6, now_us, cost_e6)
-        position.cash_e6 += revenue_e6
-        position.realized_e6 += revenue_e6 - cost_e6
-        position.net_e2 = position.cost_e6 = position.open_fees_e6 = 0
-        position.updated_us = now_us
-        position.settled = True
+        position.settle(revenue_e6, now_us)
         self.settlements.append(settlement)
         return settlement
+
+    def positions_at(self, at_us: int) -> dict[str, SimPosition]:
+        """The positions as they were at a time: all fills and settlements until then, folded anew."""
+        then: dict[str, SimPosition] = {}
+        ended = {s.ticker: s for s in self.settlements if s.settled_us <= at_us}
+        for fill in self.fills:
+            if fill.ts_us <= at_us:
+                position = then.setdefault(fill.order.ticker, SimPosition())
+                position.trade(fill.count_e2 if fill.adds_yes else -fill.count_e2, fill.yes_price_e4, fill.fee_e6)
+                position.count(fill.count_e2, fill.price_e4, fill.fee_e6, fill.ts_us)
+        for ticker, settlement in ended.items():
+            then.setdefault(ticker, SimPosition()).settle(settlement.revenue_e6, settlement.settled_us)
+        return then
 
     def balance_e6(self) -> int:
         """Cash: the deposit and what all trades, fees and settlements made of it."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 Vintage = Literal["a", "b", "c", "mixed"]
+DAY_S = 86_400
 AccountVintage = Literal["b", "c", "d", "mixed"]
 FillSides = Literal["outcome", "pair"]
 
@@ -78,4 +79,7 @@ class SimConfig:
     account_budget: Annotated[
         int, Told("REST tokens/s of the account; the venue's Basic tier has 200 for reads", min=1)
     ] = 200
+    account_write_budget: Annotated[int, Told("the same for writes; Basic has 100", min=1)] = 100
+    live_fills_s: Annotated[int, Told("age at which fills, trades and settled positions are archived")] = 90 * DAY_S
+    live_orders_s: Annotated[int, Told("age at which orders that are over are archived")] = 14 * DAY_S
     faults: FaultSettings = field(default_factory=FaultSettings)
