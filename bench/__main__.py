@@ -1,4 +1,4 @@
-"""`python -m bench [book|latency|restore|growth|producer|sinks|persist|fills|soak]..`; without a name:
+"""`python -m bench [book|latency|restore|growth|producer|sinks|persist|fills|rest|soak]..`; without a name:
 book, latency, restore, growth, producer.
 
 Environment: BENCH_RUNS (1, for sinks 3; medians), BENCH_RECORDS (2,000,000), SOAK_S (1,800).
@@ -25,6 +25,7 @@ MEASUREMENTS = {
     "sinks": "bench.sinks",
     "persist": "bench.persist",
     "fills": "bench.fills",
+    "rest": "bench.rest",
     "soak": "bench.soak",
 }
 DEFAULT = ("book", "latency", "restore", "growth", "producer")

@@ -26,6 +26,14 @@ def _stat(pid: int) -> tuple[int, float, int] | None:
     return int(fields[1]), cpu, int(fields[21]) * _PAGE
 
 
+def cpu_and_children_s(pid: int) -> float:
+    """CPU seconds of a process and of its children that have ended. Raises OSError when there is no such process."""
+    stat = _stat(pid)
+    if stat is None:
+        raise ProcessLookupError(pid)
+    return stat[1]
+
+
 def tree_usage(root: int) -> tuple[float, int]:
     """(CPU seconds, resident bytes) of a process and all its descendants, now."""
     stats = {}

@@ -137,6 +137,7 @@ TITLES = {
     "sinks": "Sinks beside the bare ceiling of their store",
     "persist": "Postgres: quote published to quote readable",
     "fills": "Fills remembered: speed, disk, memory, restart",
+    "rest": "A quiet machine: the whole stack while little happens",
     "soak": "Soak",
 }
 TABLES: dict[str, Callable[[Row], list[str]]] = {"book": _book, "latency": _latency, "sinks": _sinks}
@@ -152,7 +153,7 @@ def _targets(data: dict[str, Row]) -> Targets:
         bare = p99.get((5_000, "bare Kafka"))
         quote = p99.get((5_000, "frame to quote"))
         rows.append(("frame -> quote p99 at 5,000/s against bare Kafka", _ratio(quote, bare), "<=", 3, 1.5))
-    for name in ("restore", "growth", "producer", "sinks", "persist"):
+    for name in ("restore", "growth", "producer", "sinks", "persist", "rest"):
         rows += [tuple(t) for t in data.get(name, {}).get("targets", [])]
     return rows
 
