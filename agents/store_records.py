@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -38,16 +37,6 @@ BACKOFF_MAX_S = 5.0
 TICK_S = 1.0
 
 
-@dataclass(frozen=True)
-class Pace:
-    """A write starts at `records` queued ones or `wait_ms` after the first, whichever comes first; it takes at most
-    `records_max` (one run of records at least)."""
-
-    records: int
-    wait_ms: int
-    records_max: int
-
-
 class Companion(Protocol):
     """Something that lives as long as the sink is started (ClickHouse's HTTP interface over its own handle)."""
 
@@ -59,7 +48,9 @@ class Companion(Protocol):
 class SinkStage:
     """The stage of one sink: feeds by topic partition while this worker owns them."""
 
-    def __init__(self, sink: Sink, kernel: Kernel, pace: Pace, companions: Sequence[Companion] = ()) -> None:
+    def __init__(self, sink: Sink, kernel: Kernel, records_max: int, companions: Sequence[Companion] = ()) -> None:
+        """`records_max` bounds one write (one run of records at least). A write takes what is there when the one before
+        it has ended; how much that is, the pace of the fetches says (`app.fetching`)."""
         self.name = sink.name
         self.companions = companions
         self._started = False
@@ -70,7 +61,7 @@ class SinkStage:
         self.reach = Reach()  # of what makes final what was written; each feed has its own for its writes
         self.dead_letters = 0
         self._kernel = kernel
-        self._pace = pace
+        self._records_max = records_max
         self._running: list[asyncio.Task[None]] = []
         self._hurry = False
         self._flushing = asyncio.Lock()
@@ -160,7 +151,9 @@ class SinkStage:
         expected = await self._retrying(feed, lambda: self.sink.assign(feed.tp.topic, feed.tp.partition))
         feed.next_offset = expected or 0
         while True:
-            await self._wait_for_batch(feed)
+            while not feed.queue:
+                feed.wake.clear()
+                await feed.wake.wait()
             rows = self._take(feed)
             if not feed.aligned:
                 await self._align(feed, rows[0].offset)
@@ -172,22 +165,10 @@ class SinkStage:
             if self._hurry:
                 await self._flush()
 
-    async def _wait_for_batch(self, feed: PartitionFeed) -> None:
-        while not feed.queue:
-            feed.wake.clear()
-            await feed.wake.wait()
-        deadline_s = time.monotonic() + self._pace.wait_ms / 1000
-        while feed.queued_records < self._pace.records and not self._hurry:
-            feed.wake.clear()
-            try:
-                await asyncio.wait_for(feed.wake.wait(), max(0.0, deadline_s - time.monotonic()))
-            except TimeoutError:
-                return
-
     def _take(self, feed: PartitionFeed) -> list[Any]:
         """The records of the next batch; their events are `feed.writing`."""
         rows: list[Any] = []
-        while feed.queue and (not rows or len(rows) + len(feed.queue[0].value) <= self._pace.records_max):
+        while feed.queue and (not rows or len(rows) + len(feed.queue[0].value) <= self._records_max):
             event = feed.queue.popleft()
             feed.writing.append(event)
             rows += event.value

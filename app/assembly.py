@@ -7,8 +7,8 @@ from typing import Any
 
 from agents import dedup_fills, link_decisions, track_orders, track_positions
 from agents.maintain_books import BookFold
-from agents.store_records import Pace
 from app.bus import aiokafka_options
+from app.fetching import FetchPace
 from app.settings import Settings
 from app.topics import GROUP_SINK_CLICKHOUSE, GROUP_SINK_PARQUET, GROUP_SINK_POSTGRES, GROUP_STATE
 from domain.errors import UserMistake
@@ -34,6 +34,16 @@ from tables.open_orders import OPEN_ORDERS
 from tables.order_books import ORDER_BOOKS
 from tables.seen_fills import SEEN_FILLS
 from tables.stage import Stage
+
+#: A sink's fetch is answered when so much is there, or after its store's wait: most of a record's way into the store
+#: when little happens, and nothing of it under load.
+SINK_FETCH_BYTES = 1 << 20
+POSTGRES_WAIT_MS = 200  # publish to persist stays under 300 ms
+CLICKHOUSE_WAIT_MS = 1_000  # fewer and larger INSERTs; two seconds to visible
+PARQUET_WAIT_MS = 2_000  # its files close each minute
+
+#: A sink, how long its fetches wait, the most records of one write, companions.
+SinkParts = tuple[Sink, int, int, list[Any]]
 
 
 def assemble(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:
@@ -118,21 +128,22 @@ def _sink(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:
         GROUP_SINK_CLICKHOUSE: _clickhouse,
         GROUP_SINK_PARQUET: _parquet,
     }[conf.worker_role]
-    sink, pace, companions = parts(conf)
-    stage = SinkStage(sink, kernel, pace, companions)
+    sink, wait_ms, records_max, companions = parts(conf)
+    app.transport.pace = FetchPace(SINK_FETCH_BYTES, wait_ms)
+    stage = SinkStage(sink, kernel, records_max, companions)
     add_agent(app, stage)
     views.add_common(app)
     return [stage]
 
 
-def _postgres(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
+def _postgres(conf: Settings) -> SinkParts:
     from sinks.postgres.sink import PostgresSink
 
     # Behind, it gets several transactions at once: the rows of one are made while the server takes the one before.
-    return PostgresSink.from_settings(conf), Pace(1_000, 100, 20_000), []
+    return PostgresSink.from_settings(conf), POSTGRES_WAIT_MS, 20_000, []
 
 
-def _clickhouse(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
+def _clickhouse(conf: Settings) -> SinkParts:
     from app.clickhouse_http import ClickHouseHttp
     from ops.migrate import migrate_clickhouse
     from sinks.clickhouse.freshness import LevelFreshness
@@ -142,15 +153,15 @@ def _clickhouse(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
     companions: list[Any] = [LevelFreshness(sink.store)]
     if conf.clickhouse_url is None:  # a server has an HTTP interface of its own
         companions.append(ClickHouseHttp(sink.store, conf))
-    return sink, Pace(10_000, 500, 50_000), companions
+    return sink, CLICKHOUSE_WAIT_MS, 50_000, companions
 
 
-def _parquet(conf: Settings) -> tuple[Sink, Pace, list[Any]]:
+def _parquet(conf: Settings) -> SinkParts:
     from sinks.parquet.compact import Compactor
     from sinks.parquet.sink import ParquetSink
 
     sink = ParquetSink.from_settings(conf)
-    return sink, Pace(2_000, 1_000, 20_000), [Compactor(sink.root)] if conf.parquet_compact else []
+    return sink, PARQUET_WAIT_MS, 20_000, [Compactor(sink.root)] if conf.parquet_compact else []
 
 
 def add_agent(app: Any, stage: Any) -> None:

@@ -1,72 +1,73 @@
-"""Busy partitions are fetched as if the quiet ones were not there.
+"""How the consumers of this process fetch: in sessions, all of their partitions at once, at a pace where one is set.
 
-aiokafka has one request in flight per broker, and each names every partition whose last records have been taken. Two
-costs of that, at the broker's end of the pipe:
-
-- While the fold still works on what came, the request names the other partitions only, and those may have nothing for
-  the whole of `fetch_max_wait_ms`: 1.5 s under Faust, in which the busy ones are not asked for. A worker that caught up
-  stood still for half of the time. Here such a request waits PARTIAL_WAIT_MS.
-- Of the 24 partitions of the state worker four carry the books; the other twenty took a third of its time at 5,000
-  records/s, written into each request and read from each answer by Python. Here they are asked for each QUIET_EVERY_S.
+aiokafka has one request in flight per broker and leaves out the partitions whose last records nobody has taken. While
+the fold works on what came, such a request asks for the others only, and may wait for them long after the fold is
+done. Here none is sent before everything was taken: partitions that flow and those that do not are always asked for
+together, and a session makes the quiet ones free (`app.fetch_session`).
 """
 
 import time
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.consumer import consumer as aiokafka_consumer
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 
-#: How long a request without the busy partitions may wait at the broker: shorter than the fold of what is fetched
-#: already (50,000 records, some 200 ms), so that they are asked for in time; longer wakes the loop less often.
-PARTIAL_WAIT_MS = 20
-#: While busy partitions flow, the others are asked for this often: the latest that a record of theirs waits.
-QUIET_EVERY_S = 0.01
-#: A partition is busy this long after its last records.
-BUSY_S = 1.0
+from app.fetch_session import FetchSession, SessionRequest
+
+#: How long a request may wait at the broker while a partition is held back: when it is let go it is asked for again.
+HELD_BACK_WAIT_MS = 50
 
 
-class PromptFetcher(aiokafka_fetcher.Fetcher):
-    """aiokafka's fetcher, with other partitions and another wait in the requests that it makes."""
+@dataclass(frozen=True)
+class FetchPace:
+    """The broker answers when it has `min_bytes`, or `wait_ms` after it was asked: a sink's records come in few large
+    pieces, and its writes follow the fetches."""
+
+    min_bytes: int = 1
+    wait_ms: int = 500
+
+
+class SessionFetcher(aiokafka_fetcher.Fetcher):
+    """aiokafka's fetcher, with other requests."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: (topic, partition) -> when its last records came; node -> when all of its partitions were last asked for.
-        self._came_s: dict[tuple[str, int], float] = {}
-        self._asked_s: dict[int, float] = {}
+        self._sessions: dict[int, FetchSession] = {}
+        self._wanted: Collection[Any] = ()  # what was asked of us last; empty: everything
+
+    async def fetched_records(self, partitions: Any, timeout: float = 0, max_records: int | None = None) -> Any:
+        self._wanted = partitions
+        return await super().fetched_records(partitions, timeout, max_records)
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
-        actions = super()._get_actions_per_node(assignment)
-        for node, request in actions[0]:
-            self._sharpen(node, request)
-        return actions
-
-    def _sharpen(self, node: int, request: Any) -> None:
-        now_s = time.monotonic()
-        next_s = self._asked_s.get(node, 0.0) + QUIET_EVERY_S
-        busy = [
-            (topic, named)
-            for topic, partitions in request.topics
-            if (named := [p for p in partitions if now_s - self._came_s.get((topic, p[0]), 0.0) < BUSY_S])
-        ]
-        if busy and now_s < next_s:
-            request._topics = busy
-            request._max_wait_ms = min(request._max_wait_ms, 1 + int((next_s - now_s) * 1_000))
-            return
-        self._asked_s[node] = now_s
-        if self._records:
-            # What is in there was fetched and not yet taken: its partitions are missing from this request.
-            request._max_wait_ms = min(request._max_wait_ms, PARTIAL_WAIT_MS)
+        requests, *others = super()._get_actions_per_node(assignment)
+        if requests and self._records:
+            if not self._wanted or any(tp in self._wanted for tp in self._records):
+                requests = []  # the next look follows when they are taken
+            for _node, request in requests:
+                request._max_wait_ms = min(request._max_wait_ms, HELD_BACK_WAIT_MS)
+        return requests, *others
 
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> Any:
-        result = await super()._proc_fetch_request(assignment, node_id, request)
-        now_s = time.monotonic()
-        for topic, partitions in request.topics:
-            for partition, *_rest in partitions:
-                if (topic, partition) in self._records:
-                    self._came_s[topic, partition] = now_s
+        session = self._sessions.setdefault(node_id, FetchSession())
+        try:
+            result = await super()._proc_fetch_request(assignment, node_id, SessionRequest(request, session))
+        finally:
+            session.settle()
+        if not result and assignment.active:
+            self._note_empty_answer(assignment, request)
         return result
 
+    def _note_empty_answer(self, assignment: Any, request: Any) -> None:
+        """Partitions without anything are not named in an answer, and have been answered all the same."""
+        now_ms = int(time.time() * 1_000)
+        for topic, partitions in request.topics:
+            for partition, *_rest in partitions:
+                assignment.state_value(aiokafka_fetcher.TopicPartition(topic, partition)).timestamp = now_ms
 
-def fetch_promptly() -> None:
+
+def fetch_in_sessions() -> None:
     """From now on, every aiokafka consumer of this process."""
-    aiokafka_consumer.Fetcher = PromptFetcher
+    aiokafka_consumer.Fetcher = SessionFetcher

@@ -25,6 +25,7 @@ from mode.services import WaitResults
 from mode.utils.futures import notify
 
 from app.eager import Done, step
+from app.fetching import FetchPace
 from app.one_loop import LoopConsumer
 from domain.errors import Fatal
 
@@ -266,6 +267,8 @@ class Transport(driver.Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.batched_topics: frozenset[str] = frozenset()
+        #: Of the worker's fetches; before the consumer is made.
+        self.pace = FetchPace()
 
     def batch(self, topics: Sequence[str]) -> None:
         """Deliver these topics as runs of records."""

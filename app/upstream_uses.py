@@ -195,7 +195,7 @@ USES: tuple[Use, ...] = (
     ),
     Use(
         "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node",
-        "overridden: quiet partitions are left out of most requests, partial ones wait shortly (app.fetching)",
+        "overridden: no request before everything was taken; with partitions held back a short wait (app.fetching)",
         "1dab2cf937d165d0eeacc8da8ed2b0ebd80b321bb6583757e01cdc1013d31635",
     ),
     Use(
@@ -235,7 +235,8 @@ USES: tuple[Use, ...] = (
     ),
     Use(
         "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request",
-        "wrapped: notes whose records came (app.fetching); builds PartitionRecords by its module name, for read_lean",
+        "wrapped: the request goes in a session, whose answers name only what has something (app.fetching); builds "
+        "PartitionRecords by its module name, for read_lean",
         "59bf948fff47eed580671971252454daa614df479733f3bedfefe95bc4d8ad30",
     ),
     Use(
@@ -250,7 +251,7 @@ USES: tuple[Use, ...] = (
     ),
     Use(
         "aiokafka.consumer.fetcher:Fetcher.fetched_records",
-        "bounds and orders what getmany returns",
+        "bounds and orders what getmany returns; wrapped: remembers what was asked for (app.fetching)",
         "be4348896b9b66afe048de954e2be91c546f4e96c94cb120d5764ec77ce8f19e",
     ),
     Use(
@@ -272,5 +273,25 @@ USES: tuple[Use, ...] = (
         "aiokafka.producer.producer:AIOKafkaProducer.send_batch",
         "tables.outbox: one future per batch, in order",
         "bf42b0f0c5c0646db4cc15b54a81103fe948473a2969149bd9277fe2ca1b5235",
+    ),
+    Use(
+        "aiokafka.conn:AIOKafkaConnection.send",
+        "sends what the request's `prepare` returns: a session's own bytes (app.fetch_session)",
+        "5909ea32f4efca495f492e22f8ccfbcbfc1f4b3c96649d1e25055b8d05bd6f77",
+    ),
+    Use(
+        "aiokafka.conn:AIOKafkaConnection._handle_frame",
+        "hands a response to the request's RESPONSE_TYPE.decode, unless it was cancelled (app.fetch_session)",
+        "46a7d9b8cf7ca22206ca8d7ae16b41a5e6b55958abcf83368b006b1af10b18c3",
+    ),
+    Use(
+        "aiokafka.protocol.fetch:FetchRequest.build",
+        "the fields of a request that app.fetch_session encodes",
+        "952ef0f41192efc3b4b72468fa86ef1ff5c7a148e7ed775cadeb1afdf199b040",
+    ),
+    Use(
+        "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer",
+        "overridden: the pace of the fetches is set on what it returns (app.one_loop)",
+        "c2701bfc3e6f6cad95c2be36d6a255a86e2c57d18d36cc1082b5fb5c482d99d7",
     ),
 )

@@ -14,7 +14,7 @@ from faust.types import TP
 
 from app.assembly import assemble
 from app.bus import aiokafka_options, bus_addresses
-from app.fetching import fetch_promptly
+from app.fetching import fetch_in_sessions
 from app.pauses import PromptTableManager, PromptWorker
 from app.settings import Settings, settings
 from app.transport import BatchSchema, Transport, read_lean
@@ -103,7 +103,7 @@ def build_app(chosen: Settings | None = None, *, transient: bool = False, assemb
         TableManager=PromptTableManager,
         Worker=PromptWorker,
     )
-    fetch_promptly()
+    fetch_in_sessions()
     transport = Transport(app.conf.broker_consumer, app)
     app.transport = transport
     app.kernel = Kernel(app, conf, transient=transient)

@@ -30,7 +30,7 @@ from sinks.stats import SinkStats
 FLUSH_ROWS = (
     50_000  # records of one partition held before they are inserted: ClickHouse wants 10,000 to 100,000 a block
 )
-FLUSH_AGE_S = 1.0  # at most about one insert a second per table and partition when it is quiet
+FLUSH_AGE_S = 0.8  # below the second between two fetches when it is quiet: what one brings is inserted at once
 LOOP_RECORDS_MAX = 500  # a batch up to this is decoded on the event loop (about 2 ms); larger ones in a thread
 Migrate = Callable[[Any], object]
 

@@ -10,7 +10,7 @@ from faust.types import TP
 from prometheus_client import generate_latest
 
 from agents import store_records
-from agents.store_records import Pace, SinkStage
+from agents.store_records import SinkStage
 from app.health import lags, not_ready_reasons
 from app.metrics import registry_of
 from domain.errors import Fatal
@@ -77,7 +77,7 @@ class World:
             log_start=self._log_start,
             rewind=self._rewind,
         )
-        self.stage = SinkStage(self.shelf, kernel, Pace(1, 0, 100))  # type: ignore[arg-type]
+        self.stage = SinkStage(self.shelf, kernel, 100)  # type: ignore[arg-type]
         consumer = SimpleNamespace(
             assignment=lambda: {WHERE}, highwater=lambda _: 7, _committed_offset={}, hold_back=lambda _: None
         )

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer import consumer as aiokafka_consumer
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 
-from app.fetching import fetch_promptly
+from app.fetching import fetch_in_sessions
 from ops.engines.kafka import KafkaEngine
 
 pytestmark = pytest.mark.engines
@@ -26,7 +26,7 @@ async def test_a_fold_that_takes_its_time_does_not_wait_for_an_empty_partition(
 ) -> None:
     """Small fetches, a pause after each: the request that goes out in the pause holds the busy partition up."""
     monkeypatch.setattr(aiokafka_consumer, "Fetcher", aiokafka_fetcher.Fetcher)
-    fetch_promptly()
+    fetch_in_sessions()
     busy, empty = await _topic(kafka.bus_url)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka.bus_url, enable_auto_commit=False, auto_offset_reset="earliest",

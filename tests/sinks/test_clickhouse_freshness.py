@@ -10,7 +10,7 @@ import pytest
 from book_topic import PARTITION, batch
 from prometheus_client import generate_latest
 
-from agents.store_records import Pace, SinkStage
+from agents.store_records import SinkStage
 from app.metrics import registry_of
 from schemas import records as r
 from schemas.codec import encode_record
@@ -100,7 +100,7 @@ async def test_the_worker_logs_and_exposes_what_it_found(new_sink: Any, caplog: 
     lines = [line for line in caplog.records if line.message.startswith("latest_levels_lag_s_by_ticker={")]
     assert lines[0].levelno == logging.WARNING
     assert f"'{TICKERS[3]}': " in lines[0].message
-    stage = SinkStage(sink, SimpleNamespace(), Pace(1, 0, 1), [watch])  # type: ignore[arg-type]
+    stage = SinkStage(sink, SimpleNamespace(), 1, [watch])  # type: ignore[arg-type]
     app = SimpleNamespace(
         stages=[stage],
         rebalancing=True,
