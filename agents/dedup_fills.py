@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.errors import BadInput
-from domain.fills import FillChange, Judgement, judge, watermark_ms
+from domain.fills import FillChange, Judgement, judge
+from domain.times import raised_ms, watermark_ms
 from schemas.account_build import fill_record_parts
 from schemas.account_records import Fill, FillAmended, FillAmendedPayload, FillReport
 from schemas.codec import encode_record
@@ -69,7 +70,7 @@ class FillFold:
         clock, added = clock_of(task.table), 0
         newest_ms = clock.newest_ms
         for row, record in self._intake.records(task, topic, rows, outputs):
-            newest_ms = watermark_ms(newest_ms, record.payload.ts_ms, record.ts_ingest)
+            newest_ms = watermark_ms(newest_ms, record.payload.ts_ms, record.ts_ingest, row.timestamp or 0)
             added += self._judge(task, newest_ms, row, record, outputs)
         clock = replace(clock, newest_ms=newest_ms, entries=clock.entries + added)
         horizon_ms = newest_ms - self.horizon.retention_ms
@@ -110,10 +111,10 @@ class FillFold:
     def _market_ms(self, task: Task[SeenValue], record: FillReport) -> int:
         key = market_key(record.payload.market_ticker)
         before = task.table.get(key)
-        ts_ms = record.ts_event if record.ts_event is not None else record.ts_ingest
-        if isinstance(before, MarketTime) and before.ts_event_ms >= ts_ms:
-            return before.ts_event_ms
-        task.table.put(key, MarketTime(ts_ms))
+        before_ms = before.ts_event_ms if isinstance(before, MarketTime) else 0
+        ts_ms = raised_ms(before_ms, record.ts_event, record.ts_ingest)
+        if ts_ms != before_ms:
+            task.table.put(key, MarketTime(ts_ms))
         return ts_ms
 
     def _refuse(

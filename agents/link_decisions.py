@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from domain.decision_links import ClientOrder, Decision, LinkedOrder, decided, named, with_decision
+from domain.times import watermark_ms
 from schemas.account_records import Fill, FillAmended, OrderReport, RestingOrders
 from schemas.codec import encode_record, numbered_key
 from schemas.order_records import DecisionLink, DecisionLinkPayload, OrderAction
@@ -62,7 +63,7 @@ class LinkFold:
             task.table.put(TOTALS_KEY, recounted(task.table))
         newest_ms = clock_of(task.table).newest_ms
         for row, record in self._intake.records(task, topic, rows, outputs):
-            newest_ms = max(newest_ms, record.ts_ingest)
+            newest_ms = watermark_ms(newest_ms, record.ts_event, record.ts_ingest, row.timestamp or 0)
             if isinstance(record, RestingOrders):
                 continue
             outputs[DECISION_LINKS.name] += [(row.key, link) for link in self._learn(task, record)]

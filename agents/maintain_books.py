@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from domain.book import APPLIED, APPLIED_BELOW_TOP, NOT_LIVE, STALE, Verdict
 from domain.errors import BadInput
+from domain.times import raised_ms
 from domain.units import DOLLAR_E4
 from schemas.codec import decode_many, encode_record
 from schemas.records import (
@@ -214,9 +215,7 @@ def _quote(
     state: BookState, record: BookDelta | BookSnapshot | BookReset, seq: int | None, partition: int, offset: int
 ) -> bytes | None:
     """The quote_update if best prices, sizes or the status differ from what was last published; None otherwise."""
-    ts_ms = record.ts_event if record.ts_event is not None else record.ts_ingest
-    if ts_ms > state.ts_event_ms:
-        state.ts_event_ms = ts_ms
+    state.ts_event_ms = raised_ms(state.ts_event_ms, record.ts_event, record.ts_ingest)
     state.ts_ingest_ms = record.ts_ingest
     top = state.top()
     if top == state.published:

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from domain.fills import watermark_ms
 from domain.orders import LIVE, KnownOrder, apply_report, open_inventory, order_drift
+from domain.times import raised_ms, watermark_ms
 from schemas.account_build import order_record_parts
 from schemas.account_records import OrderReport, OrderState, RestingOrders
 from schemas.codec import encode_record
@@ -70,7 +70,8 @@ class OrderFold:
     def _fold(self, task: Task[OrderValue], clock: Clock, row: Any, record: OrderReport, outputs: Outputs) -> Clock:
         table, report = task.table, record.payload
         heard_ms = heard_ms_of(report)
-        clock = replace(clock, newest_ms=watermark_ms(clock.newest_ms, heard_ms or 0, record.ts_ingest))
+        newest_ms = watermark_ms(clock.newest_ms, heard_ms or 0, record.ts_ingest, row.timestamp or 0)
+        clock = replace(clock, newest_ms=newest_ms)
         known = order_of(table, report.order_id)
         if known is None and report.status not in LIVE and (heard_ms or 0) < clock.newest_ms - self.retention_ms:
             # Ended before the horizon: it may have been forgotten, and is not begun again.
@@ -95,13 +96,13 @@ class OrderFold:
         have left the order without the list. Its time counts repeated reports too, for the same reason."""
         market = market_of(task.table, order.market_ticker)
         before = live = market.live
-        ts_ms = record.ts_event if record.ts_event is not None else record.ts_ingest
+        ts_ms = raised_ms(market.ts_event_ms, record.ts_event, record.ts_ingest)
         if order.status in LIVE and order.order_id not in live:
             live = tuple(sorted((*live, order.order_id)))
         elif order.status not in LIVE and order.order_id in live:
             live = tuple(order_id for order_id in live if order_id != order.order_id)
-        if live is not before or ts_ms > market.ts_event_ms:
-            market = replace(market, live=live, ts_event_ms=max(ts_ms, market.ts_event_ms))
+        if live is not before or ts_ms != market.ts_event_ms:
+            market = replace(market, live=live, ts_event_ms=ts_ms)
             if order.order_id in market.drift and live is not before:
                 market = _with_drift(market, tuple(name for name in market.drift if name != order.order_id))
             task.table.put(market_key(order.market_ticker), market)

@@ -25,6 +25,7 @@ from domain.position_ledger import (
     apply_venue_report,
 )
 from domain.positions import Entry, Opening, Settlement
+from domain.times import raised_ms
 from schemas import account_records as a
 from schemas.account_build import change_of, position_record_parts
 from schemas.codec import encode_record
@@ -152,8 +153,7 @@ def _correction(payload: a.PositionCorrectionPayload) -> Entry:
 
 
 def _encode(position: MarketPosition, record: Record) -> bytes:
-    ts_ms = record.ts_event if record.ts_event is not None else record.ts_ingest
-    position.ts_event_ms = max(position.ts_event_ms, ts_ms)
+    position.ts_event_ms = raised_ms(position.ts_event_ms, record.ts_event, record.ts_ingest)
     key, payload = position_record_parts(position.state)
     return encode_record(
         a.Position(

@@ -64,11 +64,6 @@ DUPLICATE = Judgement("duplicate")
 Lookup = Callable[[str], SeenEntry | None]
 
 
-def watermark_ms(newest_ms: int, report_ts_ms: int, ts_ingest_ms: int) -> int:
-    """The newest event time seen, never beyond our receive time: one wrong clock must not age out everything."""
-    return max(newest_ms, min(report_ts_ms, ts_ingest_ms))
-
-
 def judge(
     report: ReportedFill,
     lookup: Lookup,
@@ -82,8 +77,8 @@ def judge(
     Args:
         report: one canonical report.
         lookup: the table of this partition; keys are fill ids and twin keys.
-        newest_ms: `watermark_ms` over the reports of this partition so far. Entries whose fill is older than
-            `newest_ms - retention_ms` may have been dropped by the table; reports that old are refused alike.
+        newest_ms: `domain.times.watermark_ms` over the reports of this partition so far. Entries whose fill is older
+            than `newest_ms - retention_ms` may have been dropped by the table; reports that old are refused alike.
         check_twins: the table may hold some of the writes of an earlier judgement and lack others (a checkpoint that
             a kill cut short, now replayed): look at both keys of a known fill, and write what is missing.
     """

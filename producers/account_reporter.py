@@ -11,7 +11,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from msgspec import structs
+
 from domain.fill_facts import FILL_GATES
+from domain.times import is_plausible
 from producers.publisher import Publisher
 from schemas import account_records as a
 from schemas.codec import canonical_json, encode_record
@@ -37,6 +40,7 @@ REPEAT_S = 600.0  # an unchanged position or order state is said again this ofte
 SAID_MAX = 20_000  # remembered statements and dead letters; the oldest go, which costs a repetition
 MARKETS_OF_FILLS_MAX = 100_000  # recent fill ids with their market, 15 MB
 
+IMPLAUSIBLE_TIME = "implausible_time"  # a fill or a settlement of the future, by our clock
 CONFLICTING_MARKET = "conflicting_market"  # beside the gates: two reports of one fill id contradict each other
 
 Channel = Literal["ws", "rest"]
@@ -74,7 +78,7 @@ class AccountReporter:
         fills = []
         for item in batch:
             try:
-                fills.append(fill_of(item))
+                fills.append(self._believed(fill_of(item)))
             except AccountRefused as refused:
                 self._refuse(refused, item, channel)
         return fills
@@ -109,7 +113,7 @@ class AccountReporter:
     def say_order(self, item: Item, channel: Channel) -> a.OrderReportPayload | None:
         """Publish one order state; None where it was refused."""
         try:
-            order = order_of(item)
+            order = self._without_impossible_times(order_of(item))
         except AccountRefused as refused:
             self._refuse(refused, item, channel)
             return None
@@ -150,6 +154,7 @@ class AccountReporter:
         """Publish one settlement; None where it was refused."""
         try:
             settlement = settlement_of(item)
+            self._require_past(settlement.settled_ts_ms, settlement.market_ticker)
         except AccountRefused as refused:
             self._refuse(refused, item, "rest")
             return None
@@ -163,6 +168,31 @@ class AccountReporter:
         record = opening_position(opening, self._clock_ms())
         self._publish(POSITION_REPORTS.name, opening.market_ticker, record, "openings")
 
+    # --- times ---
+
+    def _believed(self, fill: a.FillReportPayload) -> a.FillReportPayload:
+        """A fill without its own time is none that could be kept: ours in its place would be a lie."""
+        self._require_past(fill.ts_ms, fill.market_ticker)
+        return fill
+
+    def _require_past(self, ts_ms: int, market_ticker: str) -> None:
+        """Raises AccountRefused: the newest time seen, how far polls reach back and what tables remember follow it."""
+        now_ms = self._clock_ms()
+        if not is_plausible(ts_ms, now_ms):
+            detail = f"{market_ticker}: expected a time of the past, was {ts_ms} ms, {ts_ms - now_ms} ms ahead of us"
+            raise AccountRefused(IMPLAUSIBLE_TIME, detail, market_ticker)
+
+    def _without_impossible_times(self, order: a.OrderReportPayload) -> a.OrderReportPayload:
+        """An order's state is true whatever its times say: those that cannot be are left out."""
+        now_ms = self._clock_ms()
+        wrong: dict[str, None] = {}
+        for name in ("created_ts_ms", "updated_ts_ms"):
+            ts_ms = getattr(order, name)
+            if ts_ms is not None and not is_plausible(ts_ms, now_ms):
+                wrong[name] = None
+        self.counts["orders_implausible_time"] += bool(wrong)
+        return structs.replace(order, **wrong) if wrong else order
+
     # --- inside ---
 
     def _publish(self, topic: str, key: str, record: Record, what: str) -> None:
@@ -175,7 +205,7 @@ class AccountReporter:
         if not self._is_news(letter.idempotency_key, b""):
             return
         self._publish(DLQ.name, refused.market_ticker or self._session_id, letter, "dead_letters")
-        is_fill = refused.reason in (*FILL_GATES, CONFLICTING_MARKET)
+        is_fill = refused.reason in (*FILL_GATES, CONFLICTING_MARKET, IMPLAUSIBLE_TIME)
         name = "fills_dropped_invalid" if is_fill else "reports_dropped_invalid"
         event = {"event": name, "reason": refused.reason, "detail": refused.detail}
         log.warning(json.dumps({**event, "count": self.refused[refused.reason], "item_keys": sorted(item)[:30]}))

@@ -8,7 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+from msgspec import structs
+
 from domain.sequence import EXPECTED, Gap, SequenceDetector
+from domain.times import is_plausible
 from producers.metrics import FeedCounts
 from producers.publisher import Publisher
 from producers.recorder import Recorder
@@ -79,6 +82,8 @@ class Ingest:
         counts = self._counts
         ts_ms = counts.last_frame_ms = received_ns // 1_000_000
         frame = self._parser.parse(data) if is_text else _BINARY
+        if isinstance(frame, DeltaFrame | TradeFrame) and not is_plausible(frame.ts_event_ms or 0, ts_ms):
+            frame = self._without_time(frame)
         if self._recorder is not None:
             is_json = type(frame) is not Refused or frame.reason not in _NO_JSON
             self._recorder.put(received_ns, data, is_text, is_json)
@@ -106,6 +111,13 @@ class Ingest:
             self._on_control(frame)
         else:
             self._on_refused(frame, data, ts_ms)
+
+    def _without_time(self, frame: DeltaFrame | TradeFrame) -> DeltaFrame | TradeFrame:
+        """A change of the book is true whatever its time says, and must not be lost: the time is."""
+        if not self._counts.implausible_times:
+            log.error("%s: expected a time of the past, was %s ms", frame.market_ticker, frame.ts_event_ms)
+        self._counts.implausible_times += 1
+        return structs.replace(frame, ts_event_ms=None)
 
     def _is_next(self, sid: int, seq: int) -> bool:
         """False for a duplicate, which is counted. A gap is mended before this returns."""

@@ -24,6 +24,7 @@ class FeedCounts:
     gaps: int = 0
     frames_missing: int = 0  # what the gaps sum to
     trade_gaps: int = 0  # of these, gaps on sids that carry no books
+    implausible_times: int = 0  # frames whose time is ahead of our clock beyond belief: taken without it
     reconnects: int = 0
     snapshot_requests_received: int = 0
     snapshot_requests_refused: int = 0
@@ -56,6 +57,7 @@ _SCALARS = {
     "gaps": "Holes in the seq of a sid",
     "frames_missing": "Frames that the holes sum to",
     "trade_gaps": "Holes on sids without books",
+    "implausible_times": "Frames whose time is ahead of our clock beyond belief, taken without it",
     "reconnects": "Connections lost",
     "snapshot_requests_received": "Requests read from market.snapshot_requests",
     "snapshot_requests_refused": "Requests of another session or another market",

@@ -36,6 +36,8 @@ def sweep(table: PartitionTable[S], clock: Clock, expired: Callable[[bytes, S], 
     """One slice of a sweep, if one is due. Keys that start with `counts` are what `entries` counts."""
     if not clock.swept_ms:
         return replace(clock, swept_ms=clock.newest_ms)
+    if clock.swept_ms > clock.newest_ms:  # the clock was set right (`domain.times.watermark_ms`)
+        clock = replace(clock, swept_ms=clock.newest_ms)
     if not clock.sweep_from:
         if clock.newest_ms - clock.swept_ms < SWEEP_INTERVAL_MS:
             return clock

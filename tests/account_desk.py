@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from domain.fill_facts import KnownFill
-from domain.fills import SeenEntry, judge, watermark_ms
+from domain.fills import SeenEntry, judge
 from domain.orders import KnownOrder, apply_report
 from domain.position_ledger import (
     MarketLedger,
@@ -15,6 +15,7 @@ from domain.position_ledger import (
     apply_venue_report,
 )
 from domain.positions import Opening, Settlement
+from domain.times import watermark_ms
 from schemas import account_records as a
 from schemas.registry import decoder, topic_named
 from venues.simulator.account_ledger import Ledger
@@ -75,7 +76,7 @@ class Desk:
 
     def _read_fill(self, record: a.FillReport) -> None:
         report = record.payload
-        self._newest_ms = watermark_ms(self._newest_ms, report.ts_ms, record.ts_ingest)
+        self._newest_ms = watermark_ms(self._newest_ms, report.ts_ms, record.ts_ingest, 0)
         judgement = judge(report, self.seen.get, self._newest_ms)
         self.verdicts[judgement.verdict] += 1
         self.seen.update(judgement.writes)

@@ -116,7 +116,7 @@ async def elsewhere(app: Any, stage: Any, view: View, request: Request, ticker: 
 
 
 def _head(state: BookState, offset: int, feed_age_ms: int | None, feed_live: bool) -> dict[str, Any]:
-    now_ms = time.time_ns() // 1_000_000
+    age_ms = time.time_ns() // 1_000_000 - state.ts_ingest_ms
     return {
         "market_ticker": state.ticker,
         # Judged at read time: a dead producer cannot say that its books are stale.
@@ -124,7 +124,8 @@ def _head(state: BookState, offset: int, feed_age_ms: int | None, feed_live: boo
         "session_id": state.session_id,
         "seq": state.seq if state.seq >= 0 else None,
         "ts_ms": state.ts_event_ms,
-        "age_ms": max(0, now_ms - state.ts_ingest_ms),
+        # Of the future by our clock, which was set back: nobody knows. `feed_age_ms` needs no clock.
+        "age_ms": age_ms if age_ms >= 0 else None,
         "feed_age_ms": feed_age_ms,
         "offset": offset,
     }

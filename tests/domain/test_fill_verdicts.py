@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from domain.fill_facts import KnownFill, synthetic_id, twin_key
-from domain.fills import FillChange, Judgement, SeenEntry, judge, watermark_ms
+from domain.fills import FillChange, Judgement, SeenEntry, judge
+from domain.times import watermark_ms
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Table:
         self.newest_ms = 0
 
     def take(self, report: Report) -> Judgement:
-        self.newest_ms = watermark_ms(self.newest_ms, report.ts_ms, 1 << 50)
+        self.newest_ms = watermark_ms(self.newest_ms, report.ts_ms, 1 << 50, 0)
         judgement = judge(report, self.entries.get, self.newest_ms)
         self.entries.update(judgement.writes)
         for change in judgement.changes:
@@ -134,7 +135,7 @@ def test_a_clock_far_ahead_does_not_age_out_honest_fills() -> None:
     """The watermark never passes the time at which we received the report."""
     now_ms = FIRST.ts_ms + 1_000
 
-    assert watermark_ms(FIRST.ts_ms, FIRST.ts_ms + 10**12, now_ms) == now_ms
+    assert watermark_ms(FIRST.ts_ms, FIRST.ts_ms + 10**12, now_ms, 0) == now_ms
 
 
 def test_a_conflict_changes_nothing_and_names_the_field() -> None:

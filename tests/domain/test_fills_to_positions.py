@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.fill_facts import KnownFill, synthetic_id, twin_key
-from domain.fills import SeenEntry, judge, watermark_ms
+from domain.fills import SeenEntry, judge
 from domain.position_ledger import (
     CHUNK_ENTRIES,
     PositionState,
@@ -18,6 +18,7 @@ from domain.position_ledger import (
     apply_venue_report,
 )
 from domain.positions import Entry, Opening, Settlement, cash_e6
+from domain.times import watermark_ms
 
 T0 = 1_768_000_000_000
 
@@ -34,7 +35,7 @@ class Desk:
 
     def report(self, report: KnownFill, ordinal: int | None = None) -> str:
         shown = _Report(report, ordinal)
-        self.newest_ms = watermark_ms(self.newest_ms, shown.ts_ms, 1 << 50)
+        self.newest_ms = watermark_ms(self.newest_ms, shown.ts_ms, 1 << 50, 0)
         judgement = judge(shown, self.seen.get, self.newest_ms)  # type: ignore[arg-type]
         self.seen.update(judgement.writes)
         for change in judgement.changes:

@@ -16,7 +16,7 @@ from venues.capture import read_capture
 from venues.kalshi import translate
 from venues.kalshi.frames import FRAME_BYTES_MAX, FrameParser
 from venues.kalshi.messages import ControlFrame, DeltaFrame, Frame, Refused, SnapshotFrame, TradeFrame
-from venues.kalshi.timestamps import rfc3339_ms
+from venues.kalshi.timestamps import event_ms, rfc3339_ms
 from venues.kalshi.vintages import parse_any_vintage
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "kalshi_ws"
@@ -284,3 +284,10 @@ def test_keys_are_stable_and_say_where_a_record_comes_from() -> None:
     assert translate.book_snapshot(snapshot, "s-1", 5).idempotency_key == "book_snapshot:v1:s-1:1:2:A"
     assert translate.book_reset("A", "s-1", 4, None, None, "gap", 5).idempotency_key == "book_reset:v1:s-1:A:4"
     assert translate.trade(trade, 5).idempotency_key == translate.trade(trade, 6).idempotency_key == "trade:v1:t-9"
+
+
+@pytest.mark.parametrize("unit", [1, 1_000, 1_000_000, 1_000_000_000])
+@pytest.mark.parametrize("field", ["ts", "ts_ms"])
+def test_integer_time_says_its_unit_by_its_size(unit: int, field: str) -> None:
+    """Seconds, milliseconds, microseconds, nanoseconds: whatever the field is called."""
+    assert event_ms(1_776_490_489 * unit if field == "ts_ms" else None, 1_776_490_489 * unit) == 1_776_490_489_000

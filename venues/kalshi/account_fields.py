@@ -9,10 +9,9 @@ from typing import Any
 
 from domain.errors import MalformedFrame
 from domain.units import DOLLAR_E4, PRICE_E4_MAX, PRICE_E4_MIN, SIZE_E2_MAX
-from venues.kalshi.timestamps import event_ms, rfc3339_ms
+from venues.kalshi.timestamps import SECONDS_MAX, event_ms, rfc3339_ms
 
 MONEY_E6_MAX = 1 << 62
-SECONDS_MAX = 100_000_000_000  # integers below are seconds (until the year 5138), from here on ms
 _TEXT_MAX = 128  # characters of an id or a ticker
 _DIGITS_MAX = 40  # characters of a number; longer ones are no money
 

@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 
 from domain.errors import MalformedFrame
 from domain.units import DOLLAR_E4, PRICE_E4_MAX, PRICE_E4_MIN, dollars_text, price_e4_from_dollars, size_e2_from_text
-from schemas.records import Ms, Ticker
+from schemas.records import Ticker
 from venues.kalshi.messages import DeltaFrame, Frame, Level, Refused, SnapshotFrame, TradeFrame
-from venues.kalshi.timestamps import event_ms
+from venues.kalshi.timestamps import MILLISECONDS_MAX, SECONDS_MAX, event_ms
 from venues.kalshi.vintages import SIZE_TEXTS_CACHED_MAX, parse_any_vintage, taker_side
 
 #: The largest frame that is read. A larger one is refused unread; its dead letter must fit 8 MiB as base64.
@@ -24,6 +24,8 @@ Counted = Annotated[int, Meta(ge=0, le=1 << 53)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=128)]
 Side = Literal["yes", "no"]
 BookSide = Literal["bid", "ask"]
+#: Milliseconds by their size; a time in another unit is for the slow path, which rescales it.
+WireMs = Annotated[int, Meta(ge=SECONDS_MAX, lt=MILLISECONDS_MAX)]
 
 
 class _DeltaMsg(Struct, gc=False, forbid_unknown_fields=True):
@@ -33,7 +35,7 @@ class _DeltaMsg(Struct, gc=False, forbid_unknown_fields=True):
     side: Side
     market_id: str | None = None
     ts: str | None = None
-    ts_ms: Ms | None = None
+    ts_ms: WireMs | None = None
     client_order_id: str | None = None
     subaccount: int | None = None
 
@@ -64,7 +66,7 @@ class _TradeMsg(Struct, gc=False, forbid_unknown_fields=True):
     yes_price_dollars: str
     no_price_dollars: str
     count_fp: str
-    ts_ms: Ms
+    ts_ms: WireMs
     taker_outcome_side: Side | None = None
     taker_book_side: BookSide | None = None
     taker_side: Side | None = None

@@ -7,28 +7,43 @@ from functools import lru_cache
 from domain.errors import MalformedFrame
 
 MS_MAX = 1 << 53
-#: An integer `ts` is seconds (trades) unless it is too large to be any: seconds reach this in the year 5138.
-_SECONDS_MAX = 100_000_000_000
+#: Integers say their unit by their size. Below the first bound they are seconds (until the year 5138), below the next
+#: milliseconds (from 1973 until 5138), microseconds, and above nanoseconds. Venues have changed the unit of a field
+#: before; a time in another one taken for milliseconds is thousands of years ahead.
+SECONDS_MAX = 100_000_000_000
+MILLISECONDS_MAX = 1_000 * SECONDS_MAX
+_MICROSECONDS_MAX = 1_000_000 * SECONDS_MAX
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?(?:[Zz]|([+-])(\d\d):(\d\d))\Z", re.ASCII
 )
 
 
 def event_ms(ts_ms: object, ts: object) -> int | None:
-    """The venue's time of a message: `ts_ms` if it has one, else `ts` (RFC 3339 text, or integer seconds or ms).
+    """The venue's time of a message: `ts_ms` if it has one, else `ts`: RFC 3339 text, or an integer of any unit.
 
     Raises:
         MalformedFrame: `bad_timestamp`, for any other type or text, and for times before 1970.
     """
     if ts_ms is not None:
-        return _checked(ts_ms, ts_ms)
+        return integer_ms(ts_ms)
     if ts is None:
         return None
-    if isinstance(ts, str):
-        return rfc3339_ms(ts)
-    if type(ts) is int and ts < _SECONDS_MAX:
-        return _checked(ts * 1_000, ts)
-    return _checked(ts, ts)
+    return rfc3339_ms(ts) if isinstance(ts, str) else integer_ms(ts)
+
+
+def integer_ms(value: object) -> int:
+    """Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by their size.
+
+    Raises:
+        MalformedFrame: `bad_timestamp`, for what is no integer, negative, or too large for any.
+    """
+    if type(value) is not int:
+        return _checked(value, value)
+    if value < SECONDS_MAX:
+        return _checked(value * 1_000, value)
+    if value < MILLISECONDS_MAX:
+        return value
+    return _checked(value // (1_000 if value < _MICROSECONDS_MAX else 1_000_000), value)
 
 
 def rfc3339_ms(text: str) -> int:
