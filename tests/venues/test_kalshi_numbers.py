@@ -77,7 +77,7 @@ def test_the_takers_side_is_the_canonical_one(sides: dict[str, Any], taker: str 
     """`taker_outcome_side`, `taker_book_side`, then the deprecated `taker_side`; both passes agree."""
     msg = {
         "trade_id": "t", "market_ticker": "K", "yes_price_dollars": "0.3600", "no_price_dollars": "0.6400",
-        "count_fp": "1.00", "ts_ms": 5, **sides, **more,
+        "count_fp": "1.00", "ts_ms": 1_764_500_000_005, **sides, **more,
     }  # fmt: skip
     found = parse({"type": "trade", "sid": 1, "seq": 2, "msg": msg})
 
@@ -85,4 +85,4 @@ def test_the_takers_side_is_the_canonical_one(sides: dict[str, Any], taker: str 
         assert isinstance(found, Refused)
         assert found.reason == "bad_side"
     else:
-        assert found == TradeFrame(1, 2, "K", "t", 3_600, 6_400, 100, taker, None, 5)
+        assert found == TradeFrame(1, 2, "K", "t", 3_600, 6_400, 100, taker, None, 1_764_500_000_005)
