@@ -123,8 +123,7 @@ def test_markets_close_empty_settle_and_roll_over_to_the_next_window() -> None:
         own = [(kind, msg) for kind, msg in frames if msg["market_ticker"] == market.ticker]
         told = [msg.get("event_type", kind) for kind, msg in own[-3:]]
         assert told == ["orderbook_snapshot", "determined", "settled"]
-        assert "yes_dollars_fp" not in own[-3][1]
-        assert "no_dollars_fp" not in own[-3][1]
+        assert own[-3][1]["yes_dollars_fp"] == own[-3][1]["no_dollars_fp"] == []
 
 
 def test_result_follows_the_strike_and_its_comparison() -> None:
@@ -160,7 +159,7 @@ def test_tickers_are_named_by_the_eastern_hour_of_the_close() -> None:
     assert windows.next_close_ms(close_ms, windows.QUARTER_MS) == close_ms + windows.QUARTER_MS
 
 
-@pytest.mark.parametrize("vintage", ["a", "b", "c", "mixed"])
+@pytest.mark.parametrize("vintage", ["a", "b", "c", "d", "mixed"])
 async def test_every_wire_vintage_folds_to_the_truth(vintage: Vintage) -> None:
     """The fields are those of the vintage; the numbers lose nothing."""
     config = SimConfig(rate=0, frames=3_000, seed=5, vintage=vintage)
@@ -178,6 +177,8 @@ async def test_every_wire_vintage_folds_to_the_truth(vintage: Vintage) -> None:
             assert len(fields) == 3
         else:
             assert whole.get(vintage, frozenset({"delta_fp", "ts_ms"})) in fields
+        empty = simulator.hub.encoder.snapshot("KX-A", "m", {}, {})
+        assert vintage == "mixed" or ("yes_dollars_fp" in empty) == (vintage == "d")
 
 
 @pytest.mark.parametrize(

@@ -219,4 +219,4 @@ async def test_market_added_now_is_announced_and_settled_now_is_emptied(tmp_path
 
 def _emptied(client: Client) -> bool:
     last = [f for f in client.frames if f["type"] == "orderbook_snapshot"][-1]
-    return last["seq"] > 1 and "yes_dollars_fp" not in last["msg"] and "no_dollars_fp" not in last["msg"]
+    return last["seq"] > 1 and not last["msg"].get("yes_dollars_fp") and not last["msg"].get("no_dollars_fp")

@@ -104,7 +104,8 @@ class Account:
         """One step of the script, and the settlements that are due."""
         self.door.hub = hub
         self._settle_ended(hub)
-        self._script.act(hub)
+        if hub.exchange.trading:
+            self._script.act(hub)
 
     def _settle_ended(self, hub: Hub) -> None:
         for ticker, position in list(self.ledger.positions.items()):

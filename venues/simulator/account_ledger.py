@@ -14,7 +14,6 @@ Side = Literal["yes", "no"]
 Action = Literal["buy", "sell"]
 DOLLAR_E4 = 10_000
 DEPOSIT_E6 = 1_000_000_000_000  # a million dollars: the scripted trader spends some ten dollars a second, for hours
-EXCHANGE_INDEX = 0  # every market of this venue is on one shard
 SUBACCOUNT = 0
 USER_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, "the simulated user"))
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from domain.units import contracts_text, dollars_text, money_text
-from venues.simulator.account_ledger import DOLLAR_E4, EXCHANGE_INDEX, SUBACCOUNT, USER_ID, SimFill, SimOrder
-from venues.simulator.config import FillSides
+from venues.simulator.account_ledger import DOLLAR_E4, SUBACCOUNT, USER_ID, SimFill, SimOrder
+from venues.simulator.config import EXCHANGE_INDEX, FillSides
 from venues.simulator.vintages import ABSENT, Body, Field, told
 from venues.simulator.wire import iso_second
 

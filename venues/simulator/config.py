@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-Vintage = Literal["a", "b", "c", "mixed"]
+Vintage = Literal["a", "b", "c", "d", "mixed"]
 DAY_S = 86_400
+EXCHANGE_INDEX = 0  # every market of this venue is on one shard
 AccountVintage = Literal["b", "c", "d", "mixed"]
 FillSides = Literal["outcome", "pair"]
 
@@ -60,7 +61,7 @@ class SimConfig:
     strikes: Annotated[int, Told("KXBTCD markets per hour", min=1)] = 12
     frames: Annotated[int | None, Told("finish after so many")] = None
     start_ms: Annotated[int | None, Told("fixed simulated epoch: same seed, same frames; else the wall clock")] = None
-    vintage: Annotated[Vintage, Told("of books and trades")] = "c"
+    vintage: Annotated[Vintage, Told("of books, trades and markets")] = "d"
     account_vintage: Annotated[AccountVintage, Told("of private answers and frames")] = "d"
     fill_sides: Annotated[FillSides, Told("`side` of a REST fill is the outcome gained, or the order's own side")] = (
         "pair"

@@ -1,4 +1,4 @@
-"""The exchange about itself and about the key: status, schedule, how old portfolio answers are, limits and costs."""
+"""What the exchange says with a key: limits and costs, how old portfolio answers are, what is archived."""
 
 import time
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from typing import Any
 from aiohttp import web
 
 from venues.simulator.account_door import BASIC_WRITES_PER_S, ENDPOINT_COSTS, REQUEST_TOKENS, Bucket, Door
-from venues.simulator.account_ledger import EXCHANGE_INDEX
 from venues.simulator.account_wire import time_us_text
 from venues.simulator.config import SimConfig
+from venues.simulator.market import FORGOTTEN_AFTER_MS
 from venues.simulator.vintages import Body
 
 #: Writes a second of the venue's tiers that have been published.
@@ -54,7 +54,7 @@ class PrivateExchange:
         now_us = time.time_ns() // 1_000
         fills, orders = time_us_text(now_us - self._live_fills_us), time_us_text(now_us - self._live_orders_us)
         return {
-            "market_settled_ts": fills,
+            "market_settled_ts": time_us_text(now_us - FORGOTTEN_AFTER_MS * 1_000),
             "trades_created_ts": fills,
             "orders_updated_ts": orders,
             "market_positions_last_updated_ts": fills,
@@ -63,10 +63,3 @@ class PrivateExchange:
 
 def _limit(bucket: Bucket) -> Body:
     return {"refill_rate": bucket.refill_per_s, "bucket_capacity": bucket.capacity}
-
-
-def status_body() -> Body:
-    """GET /exchange/status; the top-level fields are those of shard 0."""
-    shard = {"exchange_active": True, "trading_active": True, "intra_exchange_transfers_active": True}
-    described = {"exchange_index": EXCHANGE_INDEX, "description": "simulated", **shard}
-    return {**shard, "exchange_index_statuses": [described]}

@@ -14,6 +14,7 @@ from venues.simulator.hub import Hub
 from venues.simulator.ladder import OrderFlow
 from venues.simulator.listing import Listing
 from venues.simulator.market import Market
+from venues.simulator.market_wire import Trade
 from venues.simulator.session import Session
 from venues.simulator.spot import SpotWalk, chance_above
 
@@ -62,6 +63,7 @@ class Generator:
         market.volume_e2 += count_e2
         bits = f"{self._rng.getrandbits(128):032x}"
         trade_id = f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"
+        self.hub.trades.append(Trade(trade_id, market.ticker, yes_e4, count_e2, taker_side, self.now_ms))
         body = self.hub.encoder.trade(market.ticker, trade_id, yes_e4, count_e2, taker_side, self.now_ms)
         self.hub.publish(market, TRADE, "trade", body)
         if market.targets.get(TICKER):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from domain.units import contracts_text, money_text
-from venues.simulator.account_ledger import EXCHANGE_INDEX, SUBACCOUNT, USER_ID, Ledger, SimPosition, SimSettlement
+from venues.simulator.account_ledger import SUBACCOUNT, USER_ID, Ledger, SimPosition, SimSettlement
 from venues.simulator.account_wire import time_us_text
+from venues.simulator.config import EXCHANGE_INDEX
 from venues.simulator.vintages import Body, Field, told
 
 CENT_E6 = 10_000

@@ -12,13 +12,18 @@ from typing import Protocol
 
 from venues.simulator.channels import BOOK, LIFECYCLE, SILENT, TICKER, TRADE, Channel
 from venues.simulator.config import SimConfig
+from venues.simulator.exchange import Exchange
 from venues.simulator.faults import Faults
 from venues.simulator.market import Market
+from venues.simulator.market_wire import Series, Trade
 from venues.simulator.session import HIGH_WATER_BYTES, Session, Subscription
 from venues.simulator.spot import SpotWalk
+from venues.simulator.vintages import TODAY, Letter
 from venues.simulator.wire import Encoder
 
 SENT_KEPT = 200_000  # stamps for the bench: at 20,000 frames/s ten seconds, some 30 MB
+TRADES_KEPT = 20_000  # newest, for REST: about 5 MB
+ARCHIVE_MAX = 2_000  # newest archived markets, two days of the generator's
 SESSIONS_KEPT = 500  # closed connections in the status
 
 
@@ -59,7 +64,12 @@ class Hub:
         self.config = config
         self.encoder = Encoder(config.vintage)
         self.markets: dict[str, Market] = {}
-        self.series: dict[str, dict[str, object]] = {}
+        #: What REST answers say: before today's vintage all that of 2026.
+        self.rest_vintage: Letter = TODAY if config.vintage in ("d", "mixed") else "c"
+        self.series: dict[str, Series] = {}
+        self.trades: deque[Trade] = deque(maxlen=TRADES_KEPT)
+        self.archive: dict[str, Market] = {}
+        self.exchange = Exchange()
         self.sessions: list[Session] = []
         self.past_sessions: deque[dict[str, object]] = deque(maxlen=SESSIONS_KEPT)
         self.sent: deque[tuple[int, int, int, int]] = deque(maxlen=SENT_KEPT)
@@ -121,8 +131,12 @@ class Hub:
             market.targets[name] = (*market.targets.get(name, ()), *subs)
 
     def forget_market(self, ticker: str) -> None:
-        """Take a market off the lists (long settled)."""
-        self.markets.pop(ticker, None)
+        """Take a market off the lists (long settled), into the archive."""
+        market = self.markets.pop(ticker, None)
+        if market is not None:
+            self.archive[ticker] = market
+            if len(self.archive) > ARCHIVE_MAX:
+                del self.archive[next(iter(self.archive))]
 
     def route(self, sub: Subscription, tickers: Iterable[str] | None) -> None:
         """Send frames of these markets (None: of all, future ones too) to `sub`."""
@@ -192,8 +206,12 @@ class Hub:
             session.flush()
 
     async def room(self) -> None:
-        """Wait until every client has taken most of what was sent, and while the venue is silenced."""
-        while self.faults.silent() or any(s.waiting_bytes() > HIGH_WATER_BYTES for s in self.sessions):
+        """Wait until every client has taken most of what was sent, and while the venue is silenced or paused."""
+        while (
+            self.faults.silent()
+            or not self.exchange.trading
+            or any(s.waiting_bytes() > HIGH_WATER_BYTES for s in self.sessions)
+        ):
             await asyncio.sleep(0.002)
             self.flush()
 

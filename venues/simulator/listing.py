@@ -4,15 +4,17 @@ import json
 from typing import TYPE_CHECKING
 
 from venues.simulator import windows
-from venues.simulator.config import SimConfig
-from venues.simulator.market import Market, time_text
+from venues.simulator.channels import LIFECYCLE
+from venues.simulator.config import EXCHANGE_INDEX, SimConfig
+from venues.simulator.market import FORGOTTEN_AFTER_MS, Market
+from venues.simulator.market_wire import Series, event_body, price_ranges
+from venues.simulator.vintages import TODAY
 
 if TYPE_CHECKING:
     from venues.simulator.generator import Generator
 
 AHEAD_MS = 120_000  # the next window's markets are listed so long before they open
 DETERMINED_AFTER_MS = 2_000
-FORGOTTEN_AFTER_MS = 2 * windows.HOUR_MS  # settled markets stay on REST so long, as bound of the lists
 SERIES = {
     "KXBTCD": ("Bitcoin price Above/below", "hourly"),
     "KXBTC15M": ("BTC Up or Down - 15 minutes", "fifteen_min"),
@@ -30,16 +32,7 @@ class Listing:
         self._first = True
         self._due_ms = 0
         for ticker, (title, frequency) in SERIES.items():
-            generator.hub.series[ticker] = {
-                "ticker": ticker,
-                "title": title,
-                "frequency": frequency,
-                "category": "Crypto",
-                "tags": ["BTC"],
-                "settlement_sources": [{"name": "CF Benchmarks", "url": "https://www.cfbenchmarks.com/"}],
-                "fee_type": "quadratic",
-                "fee_multiplier": 1,
-            }
+            generator.hub.series[ticker] = Series(ticker, title, frequency, updated_ms=generator.now_ms)
 
     def advance(self, now_ms: int) -> None:
         """Everything that is due by `now_ms`, in the order of life."""
@@ -121,6 +114,8 @@ class Listing:
             self._venue.hub.forget_market(market.ticker)
 
     def _created(self, market: Market) -> None:
+        market.created_ms = market.updated_ms = self._venue.now_ms
+        self._new_event(market)
         self._venue.hub.add_market(market)
         known = {"strike_type": market.strike_type, "floor_strike": market.floor_strike}
         more = {
@@ -136,13 +131,31 @@ class Listing:
             **{key: value for key, value in known.items() if value is not None},
         }
         times = {"open_ts": market.open_ms // 1_000, "close_ts": market.close_ms // 1_000}
-        self._say(market, "created", **times, price_level_structure=market.structure, additional_metadata=more)
+        terms: dict[str, object] = {"price_level_structure": market.structure}
+        if self._venue.hub.rest_vintage == TODAY:
+            terms |= {"price_ranges": price_ranges(market.structure), "exchange_index": EXCHANGE_INDEX}
+        self._say(market, "created", **times, **terms, additional_metadata=more)
+
+    def _new_event(self, market: Market) -> None:
+        """Since autumn 2026 the first market of an event is preceded by the event."""
+        hub = self._venue.hub
+        if hub.rest_vintage != TODAY or any(m.event_ticker == market.event_ticker for m in hub.markets.values()):
+            return
+        event = event_body([market], TODAY, nested=False)
+        body = {
+            **{name: event[name] for name in ("event_ticker", "series_ticker", "title", "collateral_return_type")},
+            "subtitle": event["sub_title"],
+            "exchange_index": EXCHANGE_INDEX,
+            "strike_date": market.close_ms // 1_000,
+        }
+        hub.publish_all(LIFECYCLE, "event_lifecycle", json.dumps(body, separators=(",", ":")))
 
     def _open(self, market: Market) -> None:
         market.status = "active"
         if market.floor_strike is None:  # the 15-minute target is only known now; it arrives as new metadata
             market.floor_strike = round(self._venue.spot.mean_dollars(), 2)
             market.yes_sub_title = f"Target Price: ${market.floor_strike:,.2f}"
+            market.updated_ms = self._venue.now_ms
             more = {"floor_strike": market.floor_strike, "yes_sub_title": market.yes_sub_title}
             self._say(market, "metadata_updated", **more)
         self._venue.open(market, quietly=self._first)
@@ -174,18 +187,3 @@ class Listing:
 def _market(ticker: str, event: str, open_ms: int, close_ms: int, floor: float | None) -> Market:
     series = ticker.partition("-")[0]
     return Market(ticker, event, series, open_ms, close_ms, status="initialized", floor_strike=floor)
-
-
-def event_rest(markets: list[Market]) -> dict[str, object]:
-    """The event object for markets of one event."""
-    first = markets[0]
-    return {
-        "event_ticker": first.event_ticker,
-        "series_ticker": first.series_ticker,
-        "title": first.title or first.event_ticker,
-        "sub_title": time_text(first.close_ms),
-        "strike_date": time_text(first.close_ms),
-        "mutually_exclusive": False,
-        "collateral_return_type": "",
-        "category": "Crypto",
-    }

@@ -20,6 +20,7 @@ STATUS_FILTER: dict[str, tuple[Status, ...]] = {
     "closed": ("closed", "determined"),
     "settled": ("finalized",),
 }
+FORGOTTEN_AFTER_MS = 7_200_000  # a settled market leaves the lists for the archive so long after its close
 PRICE_RANGES = {
     "linear_cent": [("0.0000", "1.0000", "0.0100")],
     "tapered_deci_cent": [
@@ -74,6 +75,8 @@ class Market:
     result: str = ""
     expiration_value: str = ""
     settled_ms: int | None = None
+    created_ms: int = 0  # 0: as it opened
+    updated_ms: int = 0  # of its terms, not of its trading
     last_yes_e4: int = 0
     last_trade_e2: int = 0
     volume_e2: int = 0
@@ -83,51 +86,6 @@ class Market:
 
     def __post_init__(self) -> None:
         self.market_id = self.market_id or str(uuid.uuid5(uuid.NAMESPACE_URL, self.ticker))
-
-    def rest(self) -> dict[str, object]:
-        """The market object of the REST interface, newest vintage: an empty side shows as 0 and 1 dollar."""
-        yes_e4, no_e4 = max(self.book.yes, default=0), max(self.book.no, default=0)
-        expected_s = self.close_ms // 1_000 + 300
-        ranges = PRICE_RANGES.get(self.structure, PRICE_RANGES["linear_cent"])
-        fields: dict[str, object] = {
-            "ticker": self.ticker,
-            "event_ticker": self.event_ticker,
-            "market_type": "binary",
-            "title": self.title,
-            "yes_sub_title": self.yes_sub_title,
-            "no_sub_title": self.yes_sub_title,
-            "open_time": time_text(self.open_ms),
-            "close_time": time_text(self.close_ms),
-            "expected_expiration_time": f"{iso_second(expected_s)}Z",
-            "latest_expiration_time": f"{iso_second(expected_s + 604_800)}Z",
-            "expiration_time": f"{iso_second(expected_s + 604_800)}Z",
-            "settlement_timer_seconds": self.settlement_timer_s,
-            "status": self.status,
-            "yes_bid_dollars": dollars_text(yes_e4),
-            "yes_ask_dollars": dollars_text(DOLLAR_E4 - no_e4),
-            "no_bid_dollars": dollars_text(no_e4),
-            "no_ask_dollars": dollars_text(DOLLAR_E4 - yes_e4),
-            "yes_bid_size_fp": contracts_text(self.book.yes.get(yes_e4, 0)),
-            "yes_ask_size_fp": contracts_text(self.book.no.get(no_e4, 0)),
-            "last_price_dollars": dollars_text(self.last_yes_e4),
-            "volume_fp": contracts_text(self.volume_e2),
-            "open_interest_fp": contracts_text(self.volume_e2),
-            "notional_value_dollars": "1.0000",
-            "result": self.result,
-            "can_close_early": True,
-            "expiration_value": self.expiration_value,
-            "strike_type": self.strike_type,
-            "rules_primary": f"If the 60 second mean of the index before the close is {self.strike_type} the strike.",
-            "rules_secondary": "",
-            "price_level_structure": self.structure,
-            "price_ranges": [{"start": a, "end": b, "step": c} for a, b, c in ranges],
-        }
-        if self.floor_strike is not None:
-            fields["floor_strike"] = self.floor_strike
-        if self.settled_ms is not None:
-            fields["settlement_ts"] = time_text(self.settled_ms)
-            fields["settlement_value_dollars"] = "1.0000" if self.result == "yes" else "0.0000"
-        return fields
 
     def ticker_body(self, ts_ms: int) -> str:
         """The `msg` of a ticker frame (vintage c): an absent side shows as 0 or 1 dollar with size 0."""

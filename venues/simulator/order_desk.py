@@ -120,6 +120,10 @@ class OrderDesk:
     def pass_time(self, hub: Hub, now_us: int) -> None:
         """Orders of the owner that are due: expired ones end, those that the book has come to are filled."""
         for order in [order for order in self.ledger.live.values() if not order.scripted]:
+            if not hub.exchange.trading:
+                if order.cancel_order_on_pause:
+                    self.end(order, now_us)
+                continue
             if order.status != "resting":
                 continue  # its group has ended it just now
             market = hub.markets.get(order.ticker)
@@ -185,6 +189,8 @@ def open_market(hub: Hub, ticker: str) -> Market:
     Raises:
         Refused: unknown, or not trading; cancels are refused as well.
     """
+    if not hub.exchange.trading:
+        raise Refused(503, "trading_is_paused", "the exchange does not trade now")
     market = hub.markets.get(ticker)
     if market is None:
         raise Refused(404, "market_not_found", f"no market {ticker}")

@@ -10,7 +10,8 @@ from aiohttp import web
 from domain.errors import MalformedFrame
 from domain.units import size_e2_from_text
 from venues.simulator.account_door import Door, Refused
-from venues.simulator.account_ledger import EXCHANGE_INDEX, SUBACCOUNT
+from venues.simulator.account_ledger import SUBACCOUNT
+from venues.simulator.config import EXCHANGE_INDEX
 from venues.simulator.order_groups import OrderGroup, OrderGroups
 from venues.simulator.vintages import Body
 

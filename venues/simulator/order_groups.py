@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from domain.units import contracts_text
-from venues.simulator.account_ledger import EXCHANGE_INDEX, Ledger, SimOrder
+from venues.simulator.account_ledger import Ledger, SimOrder
+from venues.simulator.config import EXCHANGE_INDEX
 from venues.simulator.vintages import ABSENT, Body, Field, told
 
 WINDOW_US = 15_000_000

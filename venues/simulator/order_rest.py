@@ -10,7 +10,8 @@ from aiohttp import web
 from domain.errors import MalformedFrame
 from domain.units import contracts_text, dollars_text, money_text, price_e4_from_dollars, size_e2_from_text
 from venues.simulator.account_door import BATCH_CANCEL_TOKENS, REQUEST_TOKENS, Door, Refused
-from venues.simulator.account_ledger import DOLLAR_E4, EXCHANGE_INDEX, SUBACCOUNT, SimOrder
+from venues.simulator.account_ledger import DOLLAR_E4, SUBACCOUNT, SimOrder
+from venues.simulator.config import EXCHANGE_INDEX
 from venues.simulator.hub import Hub
 from venues.simulator.order_desk import OrderDesk, TimeInForce, Wanted
 from venues.simulator.vintages import Body

@@ -13,6 +13,7 @@ from venues.simulator.channels import BOOK, TRADE
 from venues.simulator.config import SimConfig
 from venues.simulator.hub import Hub
 from venues.simulator.market import Market
+from venues.simulator.market_wire import Series
 from venues.simulator.session import Session
 from venues.simulator.spot import SpotWalk
 from venues.simulator.tape import Played, fold, read_tape
@@ -134,7 +135,7 @@ class Playback:
             event = ticker.rpartition("-")[0] or ticker
             series = ticker.partition("-")[0]
             self.hub.add_market(Market(ticker, event, series, first_ms, last_ms, title=ticker))
-            self.hub.series.setdefault(series, {"ticker": series, "title": series, "fee_type": "quadratic"})
+            self.hub.series.setdefault(series, Series(series, series, "custom"))
 
     # --- waiting, cutting, pacing ---
 

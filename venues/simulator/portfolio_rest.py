@@ -14,14 +14,13 @@ from venues.simulator import holdings_wire as holdings
 from venues.simulator.account_door import Door, Refused
 from venues.simulator.account_ledger import (
     DOLLAR_E4,
-    EXCHANGE_INDEX,
     Ledger,
     SimFill,
     SimOrder,
     SimPosition,
     SimSettlement,
 )
-from venues.simulator.config import SimConfig
+from venues.simulator.config import EXCHANGE_INDEX, SimConfig
 from venues.simulator.order_desk import OrderDesk
 from venues.simulator.vintages import TODAY, Body
 

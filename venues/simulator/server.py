@@ -44,8 +44,9 @@ class Simulator:
         app = web.Application()
         app.router.add_get(WS_PATH, self._kalshi)
         app.router.add_get("/coinbase", self.coinbase.handle)
-        app.router.add_routes(Rest(self.hub, self.gate).routes())
+        app.router.add_routes(Rest(self.hub, self.gate, self.hub.exchange).routes())
         app.router.add_routes(Admin(self.hub, self.gate, self.extensions).routes())
+        app.router.add_routes(self.hub.exchange.routes())
         for extension in self.extensions:
             app.router.add_routes(extension.routes())
         return app

@@ -1,6 +1,7 @@
-"""The texts of the venue's frames, in its three wire vintages, and WebSocket framing.
+"""The texts of the venue's frames, in its wire vintages, and WebSocket framing.
 
-Vintage a has integer cents and counts, b everything twice, c only decimal texts. `mixed` takes turns. A message whose
+Vintage a has integer cents and counts, b everything twice, c only decimal texts, d (today) the same with
+both sides in every snapshot. `mixed` takes turns. A message whose
 numbers vintage a cannot hold exactly (sub-cent price, fractional count) goes out as b, whose `*_fp` fields can.
 Frames are framed here and not by the WebSocket library, so that a batch of them is one write to the socket.
 """
@@ -14,7 +15,7 @@ from venues.simulator.config import Vintage
 
 PRICE_TEXT = tuple(dollars_text(price_e4) for price_e4 in range(DOLLAR_E4 + 1))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TURNS = ("a", "b", "c")
+_TURNS = ("a", "b", "c", "d")
 
 
 def frame_header(length: int, *, binary: bool = False) -> bytes:
@@ -59,15 +60,16 @@ class Encoder:
         vintage: str = self._vintage
         if vintage == "mixed":
             self._turn += 1
-            vintage = _TURNS[self._turn % 3]
+            vintage = _TURNS[self._turn % len(_TURNS)]
         return "b" if vintage == "a" and not exact else vintage
 
     def delta(self, ticker: str, market_id: str, side: str, price_e4: int, delta_e2: int, ts_ms: int) -> str:
         """A signed change of one level."""
         head = f'{{"market_ticker":"{ticker}","market_id":"{market_id}",'
         fp = contracts_text(delta_e2)
-        vintage = "c" if self._vintage == "c" else self._pick(price_e4 % 100 == 0 and delta_e2 % 100 == 0)
-        if vintage == "c":
+        plain = self._vintage in ("c", "d")
+        vintage = "c" if plain else self._pick(price_e4 % 100 == 0 and delta_e2 % 100 == 0)
+        if vintage in ("c", "d"):
             return (
                 f'{head}"price_dollars":"{PRICE_TEXT[price_e4]}","delta_fp":"{fp}","side":"{side}",'
                 f'"ts":"{iso_text(ts_ms)}","ts_ms":{ts_ms}}}'
@@ -78,15 +80,15 @@ class Encoder:
         return f'{head}{legacy}{more},"side":"{side}","ts":"{iso_text(ts_ms)}"}}'
 
     def snapshot(self, ticker: str, market_id: str, yes: Mapping[int, int], no: Mapping[int, int]) -> str:
-        """Both ladders, ascending. The keys of an empty side are absent, as on the wire."""
+        """Both ladders, ascending. Before d the key of an empty side is absent, as it was on the wire."""
         ladders = {"yes": sorted(yes.items()), "no": sorted(no.items())}
         exact = all(price % 100 == 0 and size % 100 == 0 for levels in ladders.values() for price, size in levels)
         vintage = self._pick(exact)
         parts = [f'"market_ticker":"{ticker}","market_id":"{market_id}"']
         for side, levels in ladders.items():
-            if not levels:
+            if not levels and vintage != "d":
                 continue
-            if vintage != "c":
+            if vintage in ("a", "b"):
                 parts.append(f'"{side}":[{",".join(f"[{cents(p)},{s // 100}]" for p, s in levels)}]')
                 dollars = ",".join(f'["{_three(p)}",{s // 100}]' for p, s in levels)
                 parts.append(f'"{side}_dollars":[{dollars}]')
@@ -101,7 +103,7 @@ class Encoder:
         head = f'{{"trade_id":"{trade_id}","market_ticker":"{ticker}",'
         vintage = self._pick(yes_e4 % 100 == 0 and count_e2 % 100 == 0)
         fp = contracts_text(count_e2)
-        if vintage == "c":
+        if vintage in ("c", "d"):
             book_side = "bid" if taker_side == "yes" else "ask"
             return (
                 f'{head}"yes_price_dollars":"{PRICE_TEXT[yes_e4]}","no_price_dollars":"{PRICE_TEXT[no_e4]}",'
