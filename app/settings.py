@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     risk_max_exposure_usd: PositiveInt = 100
     risk_max_daily_loss_usd: PositiveInt = 50
     use_clickhouse: bool = True
+    # Whether fills, orders and positions are followed; needs the venue's REST and a key that may read the account.
+    use_account: bool = True
     clickhouse_url: str | None = None
     clickhouse_user: str = "default"
     clickhouse_password: SecretStr | None = None
@@ -130,6 +132,7 @@ class Settings(BaseSettings):
     restarts_max: PositiveInt = 10  # `up`: deaths of one component in restart_window_s that are restarted
     restart_window_s: PositiveInt = 120
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
 
     @field_validator("market_tickers", "market_series", "market_events", mode="before")
     @classmethod

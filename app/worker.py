@@ -15,6 +15,7 @@ from faust.types import TP
 from app.assembly import assemble
 from app.bus import aiokafka_options, bus_addresses
 from app.fetching import fetch_in_sessions
+from app.logs import logging_config
 from app.pauses import PromptTableManager, PromptWorker
 from app.settings import Settings, settings
 from app.transport import BatchSchema, Transport, read_lean
@@ -98,6 +99,7 @@ def build_app(chosen: Settings | None = None, *, transient: bool = False, assemb
         web_port=conf.web_port,
         web_in_thread=False,
         worker_redirect_stdouts=False,
+        logging_config=logging_config(group.removeprefix("kalshi-streams-"), conf.log_level, conf.log_format),
         table_standby_replicas=1,
         cache="memory://",
         TableManager=PromptTableManager,

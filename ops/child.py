@@ -24,6 +24,8 @@ class Component(Protocol):
     """Something that is started, watched and stopped under a name."""
 
     name: str
+    #: Without it there is nothing to run for: its storm of deaths ends `up`. Another one stays down, and is said to.
+    essential: bool
 
     async def start(self) -> None:
         """Start it (an engine: until it answers). Raises KalshiStreamsError when that fails."""
@@ -50,6 +52,7 @@ class Child:
     environment: dict[str, str]
     log_file: Path
     stop_s_max: float = STOP_S_MAX
+    essential: bool = True
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def start(self) -> None:
@@ -122,6 +125,8 @@ class Engine(Protocol):
 
 class EngineComponent:
     """An engine behind the face of a component; its blocking calls run in threads of their own."""
+
+    essential = True
 
     def __init__(self, engine: Engine, kill: Callable[[], None] | None = None) -> None:
         """`kill` ends it at once (default: its ordinary, fast stop)."""

@@ -199,13 +199,13 @@ def migrate(check: Annotated[bool, typer.Option(help="only say what would run; e
 @producer.command("market")
 def producer_market() -> None:
     """Order books and trades from the venue that KALSHI_ENV picks, to Kafka."""
-    _run_async("producers.market")
+    _run_producer("market")
 
 
 @producer.command("account")
 def producer_account() -> None:
     """Fills, orders, positions and settlements of the account, pushed and polled, to Kafka."""
-    _run_async("producers.account")
+    _run_producer("account")
 
 
 @app.command()
@@ -238,6 +238,14 @@ def _beside_up(data_dir: Path | None) -> "Settings":
         return settings
     key = {"sim_keyid": SecretStr("simulator"), "sim_keyfile": data / "run" / "simulator-private.pem"}
     return settings.model_copy(update={"kalshi_ws_url": url, **key})
+
+
+def _run_producer(name: str) -> None:
+    from app.logs import log_lines
+
+    settings = _settings()
+    log_lines(f"producer-{name}", settings.log_level, settings.log_format)
+    _run_async(f"producers.{name}", settings=settings)
 
 
 def _run_async(module: str, *arguments: Any, settings: "Settings | None" = None) -> None:

@@ -56,6 +56,14 @@ class Display:
                 sys.stdout.write(f"{line}\n")
                 sys.stdout.flush()
 
+    def alarm(self, line: str) -> None:
+        """One line that must not be overlooked: red on a terminal."""
+        if self.console.is_terminal:
+            with suppress(BrokenPipeError):
+                self.console.print(f"[bold red]{escape(line)}[/]")
+        else:
+            self.say(line)
+
     def step(self, name: str, text: str, done: bool = False) -> None:
         """The present state of one step; in plain form a line whenever it changes."""
         if self._texts.get(name) == text:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from app.settings import Settings
-from app.topics import GROUP_SINK_CLICKHOUSE, GROUP_SINK_PARQUET, GROUP_SINK_POSTGRES, GROUP_STATE, TABLES
+from app.topics import GROUP_SINK_CLICKHOUSE, GROUP_SINK_PARQUET, GROUP_SINK_POSTGRES, GROUP_STATE
 from ops.child import Child
 from ops.data_dir import DataDir
 from ops.feed import Feed
@@ -158,13 +158,15 @@ class Plan:
 
     @property
     def has_account(self) -> bool:
-        """Whether the account is followed: a recorded capture has none, and without the table of fills nobody reads."""
-        return self.options.feed.kind != "replay" and "seen_fills" in TABLES
+        """Whether the account is followed: a recorded capture has none."""
+        return self.options.feed.kind != "replay" and self.settings.use_account
 
     def account_producer(self) -> Child:
         """The account producer."""
         environment = self.environment(ACCOUNT) | {"PRODUCER_PORT": str(self.ports.account)}
-        return self._child(ACCOUNT, ["-m", "ops.cli", "producer", "account"], environment)
+        child = self._child(ACCOUNT, ["-m", "ops.cli", "producer", "account"], environment)
+        child.essential = False  # books are recorded whether the account can be read or not
+        return child
 
     def simulator(self) -> Child:
         """The venue simulator."""

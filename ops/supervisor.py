@@ -1,6 +1,8 @@
-"""Watch components: what dies is restarted with bounded backoff and said; a storm of restarts ends the run.
+"""Watch components: what dies is restarted with bounded backoff and said, until it dies too often.
 
-A component that exits with code 2 has met a mistake of the user's: restarting cannot mend it, its one line ends `up`.
+A storm of deaths of an essential component ends the run; any other component then stays down, and the rest goes on: a
+recording does not stop because an account cannot be read. A component that exits with code 2 has met a mistake of the
+user's, which no restart mends: its one line ends `up`, or keeps the component down where it is not essential.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ class RestartStorm(KalshiStreamsError):
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """`restarts_max` deaths of one component within `window_s` are restarted, one more ends the run.
+    """`restarts_max` deaths of one component within `window_s` are restarted, one more is a storm.
 
     The first restart is immediate (static membership makes it cheap), later ones wait `backoff_s`, doubled each time
     up to `backoff_s_max`.
@@ -42,8 +44,15 @@ class RestartPolicy:
 class Supervisor:
     """Owns the components of one `up`. All methods belong to its event loop."""
 
-    def __init__(self, say: Callable[[str], None], policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        policy: RestartPolicy | None = None,
+        alarm: Callable[[str], None] | None = None,
+    ) -> None:
+        """`say` shows a line; `alarm` one that must not be overlooked (default: like any other)."""
         self._say = say
+        self._alarm = alarm or say
         self._policy = policy or RestartPolicy()
         self._components: dict[str, Component] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
@@ -51,6 +60,8 @@ class Supervisor:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log_watch = asyncio.ensure_future(self._bound_logs())
         self.restarts: dict[str, int] = {}
+        #: Components that stay down, with the reason.
+        self.down: dict[str, str] = {}
 
     async def start(self, component: Component) -> None:
         """Start it and watch it from now on. Raises what its start raises."""
@@ -106,7 +117,7 @@ class Supervisor:
             if component.name in self._stopping:
                 return
             if code == USER_MISTAKE_CODE:
-                self.fail(UserMistake(component.last_words()))
+                self._give_up(component, UserMistake(component.last_words()))
                 return
             # What a killed process said last has nothing to do with its end.
             reason = describe_exit(code) if code < 0 else f"{describe_exit(code)} ({component.last_words()})"
@@ -121,11 +132,8 @@ class Supervisor:
             while deaths[0] < now - policy.window_s:
                 deaths.popleft()
             if len(deaths) > policy.restarts_max:
-                self.fail(
-                    RestartStorm(
-                        f"{component.name}: died {len(deaths)} times in {policy.window_s:.0f} s, last: {reason}"
-                    )
-                )
+                storm = f"{component.name}: died {len(deaths)} times in {policy.window_s:.0f} s, last: {reason}"
+                self._give_up(component, RestartStorm(storm))
                 return False
             delay_s = policy.delay_s(len(deaths))
             self.restarts[component.name] = self.restarts.get(component.name, 0) + 1
@@ -140,6 +148,13 @@ class Supervisor:
                 continue
             return True
         return False
+
+    def _give_up(self, component: Component, wrong: KalshiStreamsError) -> None:
+        if component.essential:
+            self.fail(wrong)
+            return
+        self.down[component.name] = str(wrong)
+        self._alarm(f"{component.name} stays down: {wrong}; the rest goes on")
 
     async def _bound_logs(self) -> None:
         while True:

@@ -76,7 +76,7 @@ class Up:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
         policy = RestartPolicy(self.settings.restarts_max, float(self.settings.restart_window_s))
-        self.supervisor = Supervisor(self.display.say, policy)
+        self.supervisor = Supervisor(self.display.say, policy, self.display.alarm)
         wrong: BaseException | None = None
         async with Pages() as self.pages:
             try:
@@ -94,7 +94,7 @@ class Up:
         self.supervisor.close()
         if wrong is not None:
             raise wrong
-        return 1 if self.unclean else 0
+        return 1 if self.unclean or self.supervisor.down else 0
 
     def _on_signal(self) -> None:
         if self._interrupted.is_set():
@@ -195,7 +195,12 @@ class Up:
     async def _wait_ready(self, child: Child) -> None:
         url = f"{self.plan.url(child.name)}/readyz"
 
+        answer: tuple[int, dict[str, Any]] | None = None
+
         async def ready() -> bool:
+            nonlocal answer
+            if child.name in self.supervisor.down:
+                return True
             answer = await self.pages.get(url)
             if answer is None:
                 return False
@@ -203,7 +208,8 @@ class Up:
             return answer[0] == 200
 
         if not await until(ready, READY_S_MAX, READY_LOOK_S):
-            self.display.step(child.name, f"not ready yet; see {self.data.log_file(child.name)}")
+            why = (answer[1].get("reasons") or ["no reason given"])[0] if answer is not None else "no answer"
+            self.display.step(child.name, f"not ready: {why}; what is ready runs; see {self.data.log_file(child.name)}")
 
     def _say_addresses(self) -> None:
         plan, say = self.plan, self.display.say
@@ -271,6 +277,8 @@ class Up:
         await self._stop_children()
         await self._stop_some("kafka", "postgres")
         self.data.endpoints_file.unlink(missing_ok=True)
+        for name, reason in self.supervisor.down.items():
+            self.display.alarm(f"{name} was down: {reason}; see {self.data.log_file(name)}")
         self.display.say("stopped" if not self.unclean else f"stopped, not cleanly: {', '.join(self.unclean)}")
 
     async def _stop_children(self) -> None:

@@ -64,6 +64,9 @@ class AccountPoller:
                 self.polls += 1
             except RestUnavailable as wrong:
                 self.problem = f"venue REST degraded: {wrong}"
+            except OSError as wrong:
+                # A full disk: nothing is lost, the mark stays where it was and the next poll reaches back to it.
+                self.problem = f"{self._mark_path}: the account's mark was not saved: {wrong.strerror}"
             except RestRefused as refused:
                 if self.polls == 0 and refused.status in (401, 403):
                     raise

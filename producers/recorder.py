@@ -1,13 +1,16 @@
 """Raw frames to rotating compressed capture files, off the hot path (format: `venues.capture`).
 
 `put` only appends to a bounded queue; a thread formats, compresses and writes. A disk that is too slow costs frames of
-the recording, counted, never the feed. Files: `<folder>/kalshi-<UTC time>-<n>.ndjson.zst`; the newest are kept.
+the recording, counted, never the feed. Files: `<folder>/kalshi-<UTC time>-<n>.ndjson.zst`; the newest are kept. An old
+one goes only when frames of a newer one are on the disk: a disk that refuses must not cost what it already holds.
 """
 
 import logging
+import os
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -52,6 +55,8 @@ class Recorder(GaugeSource):
         self._flushed_s = 0.0
         self._retry_s = 0.0
         self._number = 0
+        #: Whether frames of the open file are on the disk.
+        self._proven = False
 
     def start(self) -> None:
         """Raises OSError when the folder cannot be made."""
@@ -114,12 +119,17 @@ class Recorder(GaugeSource):
         self._file = (self._folder / f"{PREFIX}{stamp}-{self._number:06d}{SUFFIX}").open("xb")
         self._writer = zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._file)
         self._opened_s = self._flushed_s = time.monotonic()
-        self._remove_old()
+        self._proven = False
 
-    def _remove_old(self) -> None:
+    def _prove(self) -> None:
+        """Frames of the open file are on the disk: the oldest files beyond the bound may go."""
+        if self._proven:
+            return
+        self._proven = True
         files = sorted(self._folder.glob(f"{PREFIX}*{SUFFIX}"))
         for old in files[: -self._files_kept]:
-            old.unlink(missing_ok=True)
+            with suppress(OSError):  # it is tried again with the next file
+                old.unlink(missing_ok=True)
 
     def _rotate_if_due(self) -> None:
         if self._file is None:
@@ -136,20 +146,26 @@ class Recorder(GaugeSource):
             self._writer.flush(zstandard.FLUSH_FRAME)
             assert self._file is not None
             self._file.flush()
+            os.fsync(self._file.fileno())
+            self._prove()
         except OSError as wrong:
             self._give_up(wrong)
 
     def _close(self) -> None:
-        writer, self._writer, self._file = self._writer, None, None
-        if writer is not None:
+        if self._writer is not None:
             try:
-                writer.close()  # type: ignore[no-untyped-call]
+                self._writer.close()  # type: ignore[no-untyped-call]
+                self._prove()
             except OSError as wrong:
                 self._give_up(wrong)
+        self._writer = self._file = None
 
     def _give_up(self, wrong: OSError) -> None:
         """The recording pauses, the feed does not."""
         self.failure = f"recording paused: {wrong.strerror}"
         log.error("%s (%s)", self.failure, self._folder)
+        if self._file is not None and not self._proven:
+            with suppress(OSError):
+                Path(self._file.name).unlink(missing_ok=True)
         self._writer = self._file = None
         self._retry_s = time.monotonic() + RETRY_S

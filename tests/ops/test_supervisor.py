@@ -135,3 +135,37 @@ def test_log_is_moved_when_too_long_and_the_writer_goes_on(tmp_path: Path) -> No
 
     assert log.read_bytes() == b"after\n"
     assert (tmp_path / "worker.log.1").stat().st_size == LOG_BYTES_MAX + 1
+
+
+async def test_storm_of_what_is_not_essential_keeps_it_down_and_the_rest_running(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """An account that cannot be read must not end the recording of books."""
+    books, account = _child(tmp_path, SLEEPER, "books"), _child(tmp_path, "raise SystemExit(1)", "account")
+    account.essential = False
+    await supervisor.start(books)
+    await supervisor.start(account)
+
+    async def given_up() -> bool:
+        return "account" in supervisor.down
+
+    assert await until(given_up, WAIT_S)
+    assert "died 4 times" in supervisor.down["account"]
+    assert supervisor.lines[-1].startswith("account stays down: ")  # type: ignore[attr-defined]
+    assert books.pid is not None
+    assert not supervisor._failed.done()
+
+
+async def test_mistake_in_what_is_not_essential_keeps_it_down_with_its_line(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """A key that the venue revoked while the books go on."""
+    account = _child(tmp_path, "print('PROD_KEYID: expected a key'); raise SystemExit(2)", "account")
+    account.essential = False
+    await supervisor.start(account)
+
+    async def given_up() -> bool:
+        return supervisor.down.get("account") == "PROD_KEYID: expected a key"
+
+    assert await until(given_up, WAIT_S)
+    assert supervisor.restarts == {}

@@ -62,3 +62,33 @@ def test_a_disk_that_fails_pauses_the_recording_with_a_reason(tmp_path: Path, mo
 
     assert recorder.frames_dropped == len(FRAMES)
     assert recorder.failure is not None
+
+
+def test_disk_that_refuses_every_write_costs_no_file_that_it_holds(tmp_path: Path, monkeypatch: Any) -> None:
+    """Each retry opened a file and removed the oldest for it: 48 good captures were gone after eight minutes."""
+    monkeypatch.setattr("producers.recorder.RETRY_S", 0.0)
+    monkeypatch.setattr("producers.recorder.FLUSH_S", 0.0)
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    good = [folder / f"kalshi-20200101T00000{n}-000001.ndjson.zst" for n in range(4)]
+    for path in good:
+        path.write_bytes(b"a capture")
+    recorder = Recorder(folder, 1 << 20, 3_600, 4)
+    written = recorder._open
+    refuse = OSError(28, "No space left on device")
+
+    def open_on_a_full_disk() -> None:
+        written()
+        assert recorder._writer is not None
+        recorder._writer.close()  # type: ignore[no-untyped-call]
+
+        def write(data: bytes) -> int:
+            raise refuse
+
+        monkeypatch.setattr(recorder, "_writer", type("Full", (), {"write": staticmethod(write)})())
+
+    monkeypatch.setattr(recorder, "_open", open_on_a_full_disk)
+    for _ in range(10):
+        recorder._write([b"line\n"])
+    assert sorted(folder.iterdir()) == good
+    assert (recorder.frames_dropped, recorder.failure) == (10, "recording paused: No space left on device")

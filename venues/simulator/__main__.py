@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from typing import Any
 
 import typer
@@ -17,6 +18,9 @@ from venues.simulator.config import SimConfig
 from venues.simulator.options import config_of, options
 from venues.simulator.server import serving
 
+#: As `app.logs` writes them; the simulator stands below it and is no part of a real desk.
+LOG_LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s simulator %(message)s"
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -24,7 +28,8 @@ def main(**given: Any) -> None:
     """A Kalshi and Coinbase on 127.0.0.1."""
     try:
         config = config_of(given)
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_LINE, datefmt="%Y-%m-%dT%H:%M:%S")
+        logging.Formatter.converter = time.gmtime
         uvloop.run(_run(config, Account(config)))
     except UserMistake as mistake:
         typer.echo(str(mistake), err=True)
