@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from domain.position_ledger import (
     PositionState,
@@ -41,6 +42,8 @@ SOURCE = "track_positions"
 SOURCES = (FILLS.name, POSITION_REPORTS.name)
 #: Three polls of the account: a difference that outlasts them is no matter of timing.
 DRIFT_ALARM_MS = 30_000
+#: Markets named in one reason of /readyz; the others are counted.
+DRIFT_SHOWN = 8
 
 
 class PositionFold:
@@ -49,6 +52,8 @@ class PositionFold:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._intake = Intake(SOURCE, self.counts, FILLS, POSITION_REPORTS)
+        #: Per task, the markets that differ from the venue's own, once somebody asked.
+        self._drifts: WeakKeyDictionary[Task[MarketPosition], dict[bytes, PositionState]] = WeakKeyDictionary()
 
     def __call__(self, task: Task[MarketPosition], topic: str, rows: list[Any]) -> Outputs:
         """Fold a run of records of one of the two inputs; the positions after each, in order."""
@@ -75,6 +80,8 @@ class PositionFold:
         position.state = replace(position.state, revision=before.revision + 1)
         task.table.put(row.key, position)
         self._watch(before, position.state)
+        if task in self._drifts:
+            self._note_drift(self._drifts[task], row.key, position.state)
         outputs[POSITIONS.name].append((row.key, _encode(position, record)))
 
     def _fill(self, position: MarketPosition, record: Any) -> Step:
@@ -111,9 +118,38 @@ class PositionFold:
 
     def gauges(self, tasks: Iterable[Task[MarketPosition]]) -> dict[str, tuple[str, int]]:
         """name -> (meaning, value) for the metrics."""
-        held = [position.state for task in tasks if task.restored for _, position in task.table.items()]
-        drifting = sum(state.venue is not None and state.venue.drift_since_ms is not None for state in held)
+        drifting = sum(len(self._drifting(task)) for task in tasks if task.restored)
         return {"positions_drift_markets": ("markets whose position differs from the venue's own", drifting)}
+
+    def reasons(self, tasks: Iterable[Task[MarketPosition]]) -> list[str]:
+        """Why the positions are not to be relied on, for readiness: markets that differ for longer than a poll may."""
+        lasting = sorted(
+            f"{state.market_ticker} (ours {state.fold.count_e2 / 100:.2f}, venue {state.venue.position_e2 / 100:.2f})"
+            for task in tasks
+            if task.restored
+            for state in self._drifting(task).values()
+            if _drift_ms(state) >= DRIFT_ALARM_MS and state.venue is not None
+        )
+        shown = ", ".join(lasting[:DRIFT_SHOWN]) + (
+            f" and {len(lasting) - DRIFT_SHOWN} more" * (len(lasting) > DRIFT_SHOWN)
+        )
+        return [f"positions differ from the venue's own: {shown}"] if lasting else []
+
+    def _drifting(self, task: Task[MarketPosition]) -> dict[bytes, PositionState]:
+        """The markets of a task that differ from the venue now. The table is read once, not at each question."""
+        known = self._drifts.get(task)
+        if known is None:
+            known = self._drifts[task] = {}
+            for key, position in task.table.items():
+                self._note_drift(known, key, position.state)
+        return known
+
+    @staticmethod
+    def _note_drift(drifts: dict[bytes, PositionState], key: bytes, state: PositionState) -> None:
+        if state.venue is not None and state.venue.drift_since_ms is not None:
+            drifts[key] = state
+        else:
+            drifts.pop(key, None)
 
     def on_hole(self, task: Task[MarketPosition], topic: str, start: int, end: int) -> Outputs:
         """Fills or reports were deleted before they were read (both topics are kept for ever: somebody did it). The

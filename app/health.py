@@ -86,6 +86,9 @@ def _stage_reasons(stage: Any, send_stall_s: int) -> list[str]:
         reasons.append(
             f"restoring {stage.table.name}-{job.partition}: {job.records} records, {job.percent:.0f} %{left}"
         )
+    told = getattr(getattr(stage, "fold", None), "reasons", None)
+    if told is not None:
+        reasons += told(stage.tasks.values())
     for task in getattr(stage, "tasks", {}).values():
         if task.pending and time.monotonic() - task.progress_s > send_stall_s:
             reasons.append(

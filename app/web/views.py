@@ -5,9 +5,12 @@ Answers come from live state and say at which offset it stands. A book that anot
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from typing import Any
 
+from aiohttp import ClientError
 from faust.web import Request, Response, View
 from prometheus_client import generate_latest
 
@@ -20,7 +23,13 @@ from schemas.registry import BOOK_UPDATES
 from tables.order_books import BookState, is_removed
 from tables.standby import readiness
 
+log = logging.getLogger(__name__)
+
 STALE = "stale"
+#: How long another worker may take for its rows; beyond it they are missing, and said to be.
+ELSEWHERE_S = 5.0
+#: On the answer of one worker to another: the partitions whose books it has.
+PARTITIONS_HEADER = "X-Partitions"
 
 
 def add_common(app: Any) -> None:
@@ -91,15 +100,49 @@ def add_books(app: Any, stage: Any, conf: Settings) -> None:
 
     @app.page("/bbo", name="bbo")
     async def bbo(self: View, request: Request) -> Response:
-        wanted = [t for t in request.query.get("tickers", "").split(",") if t]
-        rows = []
+        tickers = request.query.get("tickers", "")
+        wanted = [t for t in tickers.split(",") if t]
+        rows, here = [], set()
         for task in stage.tasks.values():
             if not task.restored:
                 continue
+            here.add(task.partition)
             age = feed.of(task.partition)
             states = (task.table.get(t.encode()) for t in wanted) if wanted else list(task.table.residents.values())
             rows += [_bbo(s, task.position, *age) for s in states if s is not None and not is_removed(s)]
-        return self.json(sorted(rows, key=lambda row: row["market_ticker"]))
+        if not request.query.get("routed"):
+            asked = {app.consumer.key_partition(BOOK_UPDATES.name, t.encode()) for t in wanted}
+            missing = (asked or set(range(conf.topic_partitions))) - here
+            rows += await gather_elsewhere(app, stage, missing, f"/bbo?tickers={tickers}")
+            if missing:
+                return self.json(_partial(missing, rows), status=503)
+        answer = self.json(sorted(rows, key=lambda row: row["market_ticker"]))
+        answer.headers[PARTITIONS_HEADER] = ",".join(map(str, sorted(here)))
+        return answer
+
+
+def _partial(missing: set[int], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Never a shorter list: whoever reads one takes what is not in it for not there."""
+    why = "they are being restored, or their worker does not answer"
+    return {"error": f"the books of partitions {sorted(missing)} are not known now: {why}", "known": rows}
+
+
+async def gather_elsewhere(app: Any, stage: Any, missing: set[int], path: str) -> list[dict[str, Any]]:
+    """The rows that other workers have of these partitions; those they answered for are taken out of `missing`."""
+    rows: list[dict[str, Any]] = []
+    for url, topics in app.assignor.external_topics_metadata().items():
+        theirs = missing & set(topics.get(stage.sources[0], ()))
+        if not theirs or url == str(app.conf.canonical_url):
+            continue
+        try:
+            async with asyncio.timeout(ELSEWHERE_S):
+                async with app.http_client.get(f"{str(url).rstrip('/')}{path}&routed=1") as answer:
+                    rows += await answer.json(content_type=None)
+                    told = answer.headers.get(PARTITIONS_HEADER, "")
+                    missing -= theirs & {int(n) for n in told.split(",") if n}
+        except (OSError, TimeoutError, ClientError, ValueError) as wrong:
+            log.warning("%s: no rows of partitions %s: %r", url, sorted(theirs), wrong)
+    return rows
 
 
 async def elsewhere(app: Any, stage: Any, view: View, request: Request, ticker: str, path: str) -> Response | None:

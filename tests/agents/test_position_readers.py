@@ -70,3 +70,26 @@ async def test_the_newest_row_is_the_position_however_the_inputs_interleave_afte
         assert (row.pos_filled_e2, row.fills, row.revision) == (state.fold.count_e2, state.sums.fills, state.revision)
         assert (row.cost_e6, row.realized_pnl_e6) == (state.fold.cost_e6, state.fold.realized_e6)
         assert row.venue_position_e2 == (None if state.venue is None else state.venue.position_e2)
+
+
+async def test_lasting_difference_to_the_venue_is_a_reason_and_an_agreement_ends_it(tmp_path: Path) -> None:
+    """Named with both numbers, also after a restart that has to read the table first."""
+    desk = AgentDesk(tmp_path)
+    fold = desk.positions.fold
+
+    def tell(number: int, position_e2: int) -> list[str]:
+        desk.report([venue_report(number, "KX-A", position_e2)])
+        while desk.positions.take("account.position_reports", 10):
+            pass
+        return list(fold.reasons([desk.positions.task]))
+
+    desk.positions.task.start()
+    assert tell(0, 300) == []
+    assert tell(60_000, 300) == ["positions differ from the venue's own: KX-A (ours 0.00, venue 3.00)"]
+    assert fold.gauges([desk.positions.task])["positions_drift_markets"][1] == 1
+    await desk.positions.checkpoint()
+    desk.positions.kill(0)
+    desk.positions.task.start()
+    assert len(fold.reasons([desk.positions.task])) == 1
+    assert tell(61_000, 0) == []
+    assert fold.gauges([desk.positions.task])["positions_drift_markets"][1] == 0

@@ -66,6 +66,8 @@ def test_a_book_of_another_worker_is_asked_for_there(world: World) -> None:
         assert here["market_ticker"] == there["market_ticker"] == ticker
         assert here["yes"] == there["yes"]
         assert here["offset"] == there["offset"]
+    lists = [{row["market_ticker"] for row in worker.get("/bbo")} for worker in (one, two)]
+    assert lists == [{f"KXTEST-{market:03d}" for market in range(MARKETS)}] * 2, "a worker told its own markets only"
     assert one.stop() == 0
     assert two.stop() == 0
 
