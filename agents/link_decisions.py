@@ -63,7 +63,7 @@ class LinkFold:
             task.table.put(TOTALS_KEY, recounted(task.table))
         newest_ms = clock_of(task.table).newest_ms
         for row, record in self._intake.records(task, topic, rows, outputs):
-            newest_ms = watermark_ms(newest_ms, record.ts_event, record.ts_ingest, row.timestamp or 0)
+            newest_ms = watermark_ms(newest_ms, None, record.ts_ingest, row.timestamp or 0)
             if isinstance(record, RestingOrders):
                 continue
             outputs[DECISION_LINKS.name] += [(row.key, link) for link in self._learn(task, record)]

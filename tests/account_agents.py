@@ -154,4 +154,4 @@ class AgentDesk:
 
 def append(log: list[Any], key: bytes | None, value: bytes | None) -> None:
     """One more record."""
-    log.append(SimpleNamespace(offset=len(log), key=key, value=value, timestamp=(1 << 50) + len(log)))
+    log.append(SimpleNamespace(offset=len(log), key=key, value=value, timestamp=0))
