@@ -24,7 +24,8 @@ from schemas.registry import DLQ
 from sinks.contract import DeadLetterNote, Sink, SinkUnavailable, SourceBatch, SourceRecord
 from tables.crashpoints import reach
 from tables.kernel import Kernel, refuse_commit_ahead
-from tables.partition_feed import PartitionFeed, Reach
+from tables.partition_feed import PartitionFeed, Reach, Taken
+from tables.run import rows_of
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +140,9 @@ class SinkStage:
                 continue
             if feed.oldest is None:
                 feed.progress_s = time.monotonic()
-            feed.queue.append(event)
-            feed.queued_records += len(event.value)
+            taken = Taken(event, rows_of(event.value))
+            feed.queue.append(taken)
+            feed.queued_records += len(taken.rows)
             feed.wake.set()
             if feed.queued_records > QUEUE_RECORDS_MAX and not feed.paused:
                 feed.paused = True
@@ -168,10 +170,10 @@ class SinkStage:
     def _take(self, feed: PartitionFeed) -> list[Any]:
         """The records of the next batch; their events are `feed.writing`."""
         rows: list[Any] = []
-        while feed.queue and (not rows or len(rows) + len(feed.queue[0].value) <= self._records_max):
-            event = feed.queue.popleft()
-            feed.writing.append(event)
-            rows += event.value
+        while feed.queue and (not rows or len(rows) + len(feed.queue[0].rows) <= self._records_max):
+            taken = feed.queue.popleft()
+            feed.writing.append(taken)
+            rows += taken.rows
         feed.queued_records -= len(rows)
         if feed.paused and feed.queued_records < QUEUE_RECORDS_MAX // 2:
             feed.paused = False
@@ -242,8 +244,8 @@ class SinkStage:
 
     def _acknowledge(self, feed: PartitionFeed) -> None:
         durable = self.sink.durable_next_offset(feed.tp.topic, feed.tp.partition)
-        while feed.written and durable is not None and feed.written[0].message.offset < durable:
-            feed.written.popleft().ack()
+        while feed.written and durable is not None and feed.written[0].event.message.offset < durable:
+            feed.written.popleft().event.ack()
             feed.progress_s = time.monotonic()
 
     async def _flush(self) -> None:

@@ -13,7 +13,7 @@ Overridden private methods of Faust and aiokafka are listed in `app.upstream_use
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,6 +28,7 @@ from app.eager import Done, step
 from app.fetching import FetchPace
 from app.one_loop import LoopConsumer
 from domain.errors import Fatal
+from tables.run import Run
 
 #: Records in one event: a fold of about 1 µs each keeps the event loop free within some milliseconds.
 BATCH_RECORDS_MAX = 2_000
@@ -121,7 +122,7 @@ class BatchConsumer(driver.Consumer):
     ) -> Iterator[tuple[TP, ConsumerMessage]]:
         for tp, runs in batched.items():
             for records in _cut(runs):
-                yield tp, batch_message(tp, records, generation_id)
+                yield tp, batch_message(tp, records, generation_id, self.transport.takers[tp.topic])
         for tp, record in self.scheduler.iterate(single):
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             yield tp, self._to_message(tp, record)
@@ -249,12 +250,13 @@ def _cut(runs: list[list[Any]]) -> Iterator[list[Any]]:
         yield event
 
 
-def batch_message(tp: TP, records: list[Any], generation_id: int = 0) -> ConsumerMessage:
-    """One event for a run of records; its offset is that of the last one."""
+def batch_message(tp: TP, records: list[Any], generation_id: int = 0, takers: int = 1) -> ConsumerMessage:
+    """One event for a run of records, for that many agents; its offset is that of the last one."""
     last = records[-1]
     timestamp_s = (last.timestamp or 0) / 1000.0
     return ConsumerMessage(
-        tp.topic, tp.partition, last.offset, timestamp_s, last.timestamp_type, [], None, records, None, 0, 0, tp,
+        tp.topic, tp.partition, last.offset, timestamp_s, last.timestamp_type, [], None,
+        Run(records, takers), None, 0, 0, tp,
         generation_id=generation_id,
     )  # fmt: skip
 
@@ -267,11 +269,14 @@ class Transport(driver.Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.batched_topics: frozenset[str] = frozenset()
+        #: Topic -> how many agents of this process take its runs.
+        self.takers: Counter[str] = Counter()
         #: Of the worker's fetches; before the consumer is made.
         self.pace = FetchPace()
 
     def batch(self, topics: Sequence[str]) -> None:
-        """Deliver these topics as runs of records."""
+        """Deliver these topics as runs of records; a topic is named once for each agent that takes it."""
+        self.takers.update(topics)
         self.batched_topics = self.batched_topics | frozenset(topics)
         read_lean(topics)
 

@@ -29,10 +29,10 @@ class Inbox:
         self._events: dict[str, deque[Waiting]] = {}
         self.records = 0
 
-    def put(self, topic: str, event: Any) -> None:
+    def put(self, topic: str, event: Any, rows: list[Any]) -> None:
         """Behind the others of its source."""
-        self._events.setdefault(topic, deque()).append(Waiting(event, event.value))
-        self.records += len(event.value)
+        self._events.setdefault(topic, deque()).append(Waiting(event, rows))
+        self.records += len(rows)
 
     def next(self, limits: dict[str, int] | None) -> tuple[str, Waiting] | None:
         """The first event with a record that may be folded, or None. `limits`: source -> the first offset that may

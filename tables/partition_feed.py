@@ -35,14 +35,22 @@ class Reach:
         self.unavailable = None if away is None else str(away)
 
 
+@dataclass(slots=True)
+class Taken:
+    """A Faust event, to be acknowledged, and its records."""
+
+    event: Any
+    rows: list[Any]
+
+
 @dataclass
 class PartitionFeed(Reach):
-    """Faust events, oldest first: written but not yet durable, being written, queued."""
+    """Events taken, oldest first: written but not yet durable, being written, queued."""
 
     tp: TP
-    written: deque[Any] = field(default_factory=deque)
-    writing: list[Any] = field(default_factory=list)
-    queue: deque[Any] = field(default_factory=deque)
+    written: deque[Taken] = field(default_factory=deque)
+    writing: list[Taken] = field(default_factory=list)
+    queue: deque[Taken] = field(default_factory=deque)
     queued_records: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     paused: bool = False
@@ -57,14 +65,14 @@ class PartitionFeed(Reach):
         """The first record that is not durable in the store, None when there is none."""
         for events in (self.written, self.writing, self.queue):
             if events:
-                return events[0].value[0]
+                return events[0].rows[0]
         return None
 
     def keep_written(self) -> None:
         """What was being written waits to be durable. It keeps its first record, whose age is the lag: the sink has the
         others and bounds them, and a Parquet file's worth would stand in memory twice."""
-        for event in self.writing:
-            event.value = event.message.value = event.value[:1]
+        for taken in self.writing:
+            taken.rows = taken.rows[:1]
         self.written.extend(self.writing)
         self.writing = []
 

@@ -22,6 +22,7 @@ from tables.inbox import INBOX_RECORDS_MAX, Waiting
 from tables.kernel import Kernel
 from tables.outlets import Outlets, Outputs, Place, always
 from tables.recovery import explain_gap, recover
+from tables.run import rows_of
 from tables.standby import Standby
 from tables.store import MemoryStore, Stores
 from tables.task import Task
@@ -180,9 +181,10 @@ class Stage(Generic[S]):
         message = event.message
         task = self.tasks.get(message.partition)
         if task is None or task.draining or task.closed:
+            rows_of(event.value)  # another agent of the topic may still want them, we do not
             self.kernel.release(message)
             return
-        task.inbox.put(message.topic, event)
+        task.inbox.put(message.topic, event, rows_of(event.value))
         self._work(task)
         if task.inbox.records > INBOX_RECORDS_MAX and message.tp not in self._held_back:
             self._held_back.add(message.tp)
@@ -231,8 +233,6 @@ class Stage(Generic[S]):
             new = task.admit(topic, part)
             for name, sent in self.fold(task, topic, new).items() if new else ():
                 outputs.setdefault(name, []).extend(sent)
-        # Only the acknowledgement is kept until the checkpoint, not a second's worth of records with it.
-        waiting.event.value = waiting.event.message.value = None
         task.publish(outputs, waiting.event.ack if whole else lambda: None)
 
     async def _explain(self, task: Task[S], topic: str, waiting: Waiting) -> None:

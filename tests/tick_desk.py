@@ -110,7 +110,7 @@ class Owner:
         rows = self.desk.logs[topic][self.at[topic] : self.at[topic] + count]
         self.at[topic] += len(rows)
         if rows:
-            self.task.inbox.put(topic, SimpleNamespace(value=rows))
+            self.task.inbox.put(topic, SimpleNamespace(), rows)
             self.work()
 
     def work(self) -> None:

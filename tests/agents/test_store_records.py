@@ -16,6 +16,7 @@ from app.metrics import registry_of
 from domain.errors import Fatal
 from sinks.contract import DeadLetterNote, SinkUnavailable, SourceBatch
 from sinks.stats import SinkStats
+from tables.run import Run
 
 WHERE = TP("market.trades", 0)
 
@@ -96,7 +97,7 @@ class World:
         at_ms = int((time.time() - age_s) * 1_000)
         rows = [SimpleNamespace(offset=first + n, key=b"K", value=b"{}", timestamp=at_ms) for n in range(count)]
         message = SimpleNamespace(tp=WHERE, offset=first + count - 1)
-        event = SimpleNamespace(message=message, value=rows, ack=lambda: self.acked.append(message.offset))
+        event = SimpleNamespace(message=message, value=Run(rows), ack=lambda: self.acked.append(message.offset))
 
         async def events() -> Any:
             yield event
@@ -196,8 +197,8 @@ async def test_records_that_wait_to_be_durable_are_not_kept_beside_the_sink() ->
     await world.give(0, 50, age_s=40)
     await world.until(lambda: world.feed.written)
 
-    assert [len(event.value) for event in world.feed.written] == [1]
-    assert [len(event.message.value) for event in world.feed.written] == [1]
+    assert [len(taken.rows) for taken in world.feed.written] == [1]
+    assert [taken.event.value._rows for taken in world.feed.written] == [None]
     assert 40 <= lags(world.app)["market.trades-0"]["lag_s"] < 50
     await world.stage._flush()
     assert world.acked == [49]

@@ -281,3 +281,14 @@ def test_position_passes_compacted_and_control_batches() -> None:
     """Empty batches and transaction markers give no event and do not stop the fetch."""
     batches = [_Batch(0, [], 5), _Batch(5, [5], 6, control=True), _Batch(6, [6, 9], 12), _Batch(12, [], 20)]
     assert unpack(batches) == ([[6, 9]], 20)
+
+
+def test_agents_that_share_an_event_each_get_its_records_and_the_last_one_lets_them_go() -> None:
+    """Faust's compiled conductor gives one event to all agents of a topic: none may take it from another."""
+    records = rows(0, 9)
+    value = batch_message(ONE, records, 3, takers=2).value
+    assert value.take() == records
+    assert value.take() == records
+    assert value._rows is None
+    with pytest.raises(AssertionError, match="one take for each agent"):
+        value.take()
