@@ -230,7 +230,7 @@ class AccountPoller:
         def on_page(items: list[Item]) -> bool:
             for item in items:
                 try:
-                    newest.append(fill_of(item))
+                    newest.append(fill_of(item, "rest"))
                 except AccountRefused:
                     continue  # the walk that follows the opening refuses it loudly
             return bool(newest)

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import structs
 
@@ -21,6 +21,7 @@ from schemas.codec import canonical_json, encode_record
 from schemas.records import Record
 from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
 from venues.kalshi.account import AccountRefused, fill_of
+from venues.kalshi.account_direction import Channel
 from venues.kalshi.account_records import (
     REST_SOURCE,
     WS_SOURCE,
@@ -32,18 +33,19 @@ from venues.kalshi.account_records import (
     resting_orders,
     settlement_report,
 )
-from venues.kalshi.account_reports import order_of, position_of, settlement_of
+from venues.kalshi.account_reports import order_of, position_after, position_of, settlement_of
 
 log = logging.getLogger("account")
 
 REPEAT_S = 600.0  # an unchanged position or order state is said again this often
+#: A changed position is said once more so long after: whether it still differs from ours is judged by these two.
+CONFIRM_S = 40.0
 SAID_MAX = 20_000  # remembered statements and dead letters; the oldest go, which costs a repetition
 MARKETS_OF_FILLS_MAX = 100_000  # recent fill ids with their market, 15 MB
 
 IMPLAUSIBLE_TIME = "implausible_time"  # a fill or a settlement of the future, by our clock
 CONFLICTING_MARKET = "conflicting_market"  # beside the gates: two reports of one fill id contradict each other
 
-Channel = Literal["ws", "rest"]
 _SOURCES: dict[Channel, str] = {"ws": WS_SOURCE, "rest": REST_SOURCE}
 Item = dict[str, Any]
 
@@ -64,7 +66,7 @@ class AccountReporter:
         self._session_id = session_id
         self._clock_ms = clock_ms
         self._reports = 0
-        self._said: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._said: OrderedDict[str, tuple[bytes, int, bool]] = OrderedDict()
         self._market_of: OrderedDict[str, str] = OrderedDict()
         self._sane_sources: set[str] = set()
         self._resting_markets: set[str] = set()  # markets of the last list of resting orders
@@ -78,7 +80,7 @@ class AccountReporter:
         fills = []
         for item in batch:
             try:
-                fills.append(self._believed(fill_of(item)))
+                fills.append(self._believed(fill_of(item, channel)))
             except AccountRefused as refused:
                 self._refuse(refused, item, channel)
         return fills
@@ -107,6 +109,23 @@ class AccountReporter:
                 self.say_fill(fill, "ws")
             else:
                 self.counts["ws_fills_without_id"] += 1
+            self._say_position_after(fill, item)
+
+    def _say_position_after(self, fill: a.FillReportPayload, item: Item) -> None:
+        """A pushed fill tells the venue's position after it: compared with ours like every other word of the venue's,
+        also where the positions' own channel is refused. An older fill that is told again is older than the last word
+        by its own time."""
+        if fill.ts_ms <= self.opening_ms:
+            return
+        try:
+            position = position_after(item, fill)
+        except AccountRefused as refused:
+            self._refuse(refused, item, "ws")
+            return
+        if position is None:
+            return
+        self._said.pop(f"position rest {fill.market_ticker}", None)  # what a poll says next is news again
+        self._say_position_report(position, "ws", "positions_after_fills")
 
     # --- orders, positions, settlements ---
 
@@ -144,11 +163,15 @@ class AccountReporter:
             self._refuse(refused, item, channel)
             return None
         content = {**json.loads(canonical_json(position)), "as_of_ms": 0}
-        if self._is_news(f"position {channel} {position.market_ticker}", canonical_json(content)):
-            self._reports += 1
-            record = position_report(position, _SOURCES[channel], self._session_id, self._reports)
-            self._publish(POSITION_REPORTS.name, position.market_ticker, record, f"positions_{channel}")
+        what = f"position {channel} {position.market_ticker}"
+        if self._is_news(what, canonical_json(content), confirm_s=CONFIRM_S):
+            self._say_position_report(position, channel, f"positions_{channel}")
         return position
+
+    def _say_position_report(self, position: a.PositionReportPayload, channel: Channel, what: str) -> None:
+        self._reports += 1
+        record = position_report(position, _SOURCES[channel], self._session_id, self._reports)
+        self._publish(POSITION_REPORTS.name, position.market_ticker, record, what)
 
     def say_settlement(self, item: Item) -> a.SettlementReportPayload | None:
         """Publish one settlement; None where it was refused."""
@@ -210,14 +233,16 @@ class AccountReporter:
         event = {"event": name, "reason": refused.reason, "detail": refused.detail}
         log.warning(json.dumps({**event, "count": self.refused[refused.reason], "item_keys": sorted(item)[:30]}))
 
-    def _is_news(self, what: str, content: bytes) -> bool:
-        """Whether this says something else than last time, or long enough ago."""
+    def _is_news(self, what: str, content: bytes, confirm_s: float = REPEAT_S) -> bool:
+        """Whether this says something else than last time, or long enough ago: the first repetition after `confirm_s`,
+        the others each after `REPEAT_S`."""
         now_ms = self._clock_ms()
         before = self._said.get(what)
-        if before is not None and before[0] == content and now_ms - before[1] < REPEAT_S * 1_000:
+        is_same = before is not None and before[0] == content
+        if before is not None and is_same and now_ms - before[1] < (REPEAT_S if before[2] else confirm_s) * 1_000:
             self.counts["unchanged"] += 1
             return False
-        self._said[what] = (content, now_ms)
+        self._said[what] = (content, now_ms, is_same)
         self._said.move_to_end(what)
         if len(self._said) > SAID_MAX:
             self._said.popitem(last=False)

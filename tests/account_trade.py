@@ -38,7 +38,7 @@ def traded(seed: int, actions: int = 400) -> Account:
 def by_rest(ledger: Ledger, old: bool = False, vintage: str | None = None) -> list[object]:
     """Everything as GET /portfolio would tell it: of January 2026 (`old`), of today, or of the vintage named."""
     vintage = vintage or ("b" if old else "d")
-    fills = [fill_report(fill_of(wire.fill_item(f, vintage, "pair")), "kalshi_rest", 1 << 50) for f in ledger.fills]
+    fills = [fill_report(fill_of(wire.fill_item(f, vintage), "rest"), "kalshi_rest", 1 << 50) for f in ledger.fills]
     orders = [order_report(order_of(wire.order_item(o, vintage)), "kalshi_rest", 1 << 50) for o in ledger.orders]
     ends = [settlement_report(settlement_of(_settlement(s, vintage)), 1 << 50) for s in ledger.settlements]
     return [*fills, *orders, *ends]
@@ -50,4 +50,6 @@ def _settlement(settlement: SimSettlement, vintage: str) -> dict[str, object]:
 
 def pushed_fills(ledger: Ledger, old: bool) -> list[object]:
     """Every fill as its frame would tell it."""
-    return [fill_report(fill_of(wire.fill_frame(f, "b" if old else "d")), "kalshi_ws", 1 << 50) for f in ledger.fills]
+    return [
+        fill_report(fill_of(wire.fill_frame(f, "b" if old else "d"), "ws"), "kalshi_ws", 1 << 50) for f in ledger.fills
+    ]

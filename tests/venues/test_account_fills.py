@@ -58,7 +58,7 @@ def without(item: dict, *names: str, **changes: object) -> dict:
     ("item", "side", "action", "price_e4", "count_e2", "fee_e6", "ts_ms", "ts_source"),
     [
         (REST_JAN_2026, "yes", "buy", 6000, 3200, None, 1768061471109, "created_time"),
-        (REST_APR_2026, "no", "sell", 295, 1250, 10_000, 1768061471109, "created_time"),
+        (REST_APR_2026, "yes", "sell", 9705, 1250, 10_000, 1768061471109, "created_time"),
         (WS_LEGACY, "no", "buy", 2500, 27800, None, 1671899397000, "ts"),
         (WS_2026, "yes", "buy", 7500, 27800, 10_000, 1671899397123, "ts_ms"),
         (SEED, "yes", "buy", 4200, 100, None, 1768061471000, "ts"),
@@ -88,20 +88,13 @@ def without(item: dict, *names: str, **changes: object) -> dict:
         (without(SEED, ts="2026-01-11T23:52:12.5+00:00"), "yes", "buy", 4200, 100, None, 1768175532500, "ts_ms"),
         (without(SEED, ts_ms=1768061471109), "yes", "buy", 4200, 100, None, 1768061471109, "ts_ms"),
         (without(SEED, ts_ms=1768061471), "yes", "buy", 4200, 100, None, 1768061471000, "ts"),
-        # the direction map where no action is said
-        (without(SEED, "action", outcome_side="yes"), "yes", "buy", 4200, 100, None, 1768061471000, "ts"),
-        (without(SEED, "action", outcome_side="no"), "yes", "sell", 4200, 100, None, 1768061471000, "ts"),
-        (without(SEED, "action", book_side="ask"), "yes", "sell", 4200, 100, None, 1768061471000, "ts"),
-        (without(SEED, "action", book_side="bid", side="no"), "no", "sell", 5800, 100, None, 1768061471000, "ts"),
-        (without(SEED, "action", purchased_side="no", side="no"), "no", "buy", 5800, 100, None, 1768061471000, "ts"),
-        (without(SEED, "action", "side", outcome_side="no"), "no", "buy", 5800, 100, None, 1768061471000, "ts"),
     ],
 )
 def test_a_fill_of_any_shape_becomes_the_canonical_one(
     item: dict, side: str, action: str, price_e4: int, count_e2: int, fee_e6: int | None, ts_ms: int, ts_source: str
 ) -> None:
     """Fields of every vintage and of the seeds, one row each."""
-    fill = fill_of(item)
+    fill = fill_of(item, "rest" if item is REST_APR_2026 else "ws")
 
     assert (fill.market_ticker, fill.fill_id, fill.order_id) == ("KX-A", "f-1", "o-1")
     assert (fill.side, fill.action, fill.price_e4, fill.count_e2) == (side, action, price_e4, count_e2)
@@ -131,7 +124,8 @@ REFUSED: list[tuple[dict, str]] = [
     (without(SEED, side="maybe"), "invalid_side"),
     (without(SEED, "action"), "invalid_action"),
     (without(SEED, action="hold"), "invalid_action"),
-    (without(WS_2026, action="sell"), "invalid_action"),
+    (without(WS_2026, outcome_side="no"), "invalid_side"),
+    (without(WS_2026, book_side="middle"), "invalid_side"),
     (without(SEED, "ts"), "missing_ts"),
     (without(SEED, ts=0), "missing_ts"),
     (without(SEED, ts="yesterday"), "missing_ts"),
@@ -147,7 +141,7 @@ REFUSED: list[tuple[dict, str]] = [
 def test_what_fails_a_gate_is_refused_with_its_reason(item: dict, reason: str) -> None:
     """The first gate that fails names the reason; nothing is guessed."""
     with pytest.raises(AccountRefused) as refused:
-        fill_of(item)
+        fill_of(item, "ws")
 
     assert refused.value.reason == reason
 
@@ -157,7 +151,7 @@ def test_every_gate_is_one_code_from_the_producer_to_the_store() -> None:
     letters = []
     for item, _ in REFUSED:
         with pytest.raises(AccountRefused) as refused:
-            fill_of(item)
+            fill_of(item, "ws")
         letters.append(dead_letter(refused.value, item, REST_SOURCE, 5))
     records = [SourceRecord(n, None, encode_record(letter), 0) for n, letter in enumerate(letters)]
     other = msgspec.structs.replace(letters[0].payload, reason="fill_conflicting")
@@ -202,7 +196,7 @@ def test_equal_nameless_fills_of_a_walk_get_different_ids_and_the_same_ones_next
 
     def walk() -> list[a.FillReportPayload]:
         nameless = without(SEED, "trade_id")
-        return [fill_of(item) for item in (nameless, SEED, nameless, without(nameless, count=2))]
+        return [fill_of(item, "rest") for item in (nameless, SEED, nameless, without(nameless, count=2))]
 
     named = name_fills(walk())
 
@@ -213,7 +207,10 @@ def test_equal_nameless_fills_of_a_walk_get_different_ids_and_the_same_ones_next
 
 def test_a_report_passes_the_strict_decoder_and_repeats_its_key() -> None:
     """What the producer sends is what the agent may trust; a repetition is recognisable."""
-    first, again = fill_report(fill_of(WS_2026), REST_SOURCE, 5), fill_report(fill_of(WS_2026), REST_SOURCE, 99)
+    first, again = (
+        fill_report(fill_of(WS_2026, "ws"), REST_SOURCE, 5),
+        fill_report(fill_of(WS_2026, "ws"), REST_SOURCE, 99),
+    )
 
     assert decoder(FILL_REPORTS).decode(encode_record(first)) == first
     assert first.idempotency_key == again.idempotency_key
@@ -224,7 +221,7 @@ def test_a_refused_item_keeps_its_bytes_and_has_one_dead_letter_however_often_it
     """The dead letter is keyed by content, not by the poll that found it."""
     bad = without(SEED, yes_price=0)
     with pytest.raises(AccountRefused) as refused:
-        fill_of(bad)
+        fill_of(bad, "rest")
     letters = [dead_letter(refused.value, bad, REST_SOURCE, now) for now in (1, 2)]
 
     assert letters[0].idempotency_key == letters[1].idempotency_key
@@ -242,9 +239,9 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(sorted({*WS_2026, *REST_JAN_2026, "status", "id"})), JSON))
 def test_any_object_is_a_valid_fill_or_a_refusal(changes: dict) -> None:
     """Fuzzed values in known fields never raise anything else, and what passes is within all bounds."""
-    for base in ({}, REST_JAN_2026, WS_2026):
+    for base, channel in (({}, "rest"), (REST_JAN_2026, "rest"), (WS_2026, "ws")):
         try:
-            fill = fill_of({**base, **changes})
+            fill = fill_of({**base, **changes}, channel)
         except AccountRefused as refused:
             assert refused.reason in FILL_GATES
             continue
@@ -258,7 +255,7 @@ def test_recorded_fills_become_the_canonical_ones() -> None:
     """The real answer of 12 Jan 2026, row by row."""
     body = json.loads((RECORDED / "portfolio_fills_response.json").read_text())["response"]
     unwrapped = unwrap(body, "fills")
-    fills = [fill_of(item) for item in unwrapped.items]
+    fills = [fill_of(item, "rest") for item in unwrapped.items]
 
     assert unwrapped.cursor
     assert [(f.side, f.action, f.price_e4, f.count_e2, f.ts_ms, f.is_taker) for f in fills] == [

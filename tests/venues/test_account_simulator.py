@@ -42,12 +42,11 @@ def test_pushed_fills_of_every_vintage_are_the_answers_twins() -> None:
     ledger = traded(5).ledger
     desk = Desk()
     for fill in ledger.fills:
-        for item in (
-            wire.fill_frame(fill, "b"),
-            wire.fill_frame(fill, "d"),
-            wire.fill_item(fill, "d", "pair"),
-        ):
-            desk.read(fill_report(fill_of(item), "kalshi_ws", 1 << 50))
+        for item in (wire.fill_frame(fill, "b"), wire.fill_frame(fill, "c"), wire.fill_frame(fill, "d")):
+            desk.read(fill_report(fill_of(item, "ws"), "kalshi_ws", 1 << 50))
+        # Without the canonical fields (b) an answer's side is the outcome gained; with them its words may be either.
+        for item in (wire.fill_item(fill, "b"), wire.fill_item(fill, "d"), wire.fill_item(fill, "d", "pair")):
+            desk.read(fill_report(fill_of(item, "rest"), "kalshi_rest", 1 << 50))
 
     assert set(desk.verdicts) <= {"new", "amended", "duplicate"}
     assert len(desk.fills) == len(ledger.fills)

@@ -27,7 +27,7 @@ def as_fills(body: Any) -> str | list[str]:
 
 def _fill(item: dict[str, Any]) -> str:
     try:
-        fill = fill_of(item)
+        fill = fill_of(item, "rest")
     except AccountRefused as refused:
         return refused.reason
     return f"{fill.ts_ms} {fill.action} {fill.side} {fill.count_e2} at {fill.price_e4}"

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from domain.errors import BadInput, MalformedFrame
-from domain.fill_facts import synthetic_id, twin_key
+from domain.fill_facts import DOLLAR_E4, synthetic_id, twin_key
 from schemas.account_records import Action, FillReportPayload, TimeSource
 from schemas.records import Side
 from venues.kalshi import account_fields as f
+from venues.kalshi.account_direction import Channel, UnclearDirection, fill_direction
 
 T = TypeVar("T")
 
@@ -76,8 +77,10 @@ def refuse(item: f.Item, reason: str, detail: str) -> AccountRefused:
     return AccountRefused(reason, detail[:500], market_of(item))
 
 
-def fill_of(item: f.Item) -> FillReportPayload:
+def fill_of(item: f.Item, channel: Channel) -> FillReportPayload:
     """One fill of any vintage, through the gates in their order. `fill_id` is '' where the venue gave none.
+
+    `channel` tells what the legacy words mean where nothing else says the direction (`direction.fill_direction`).
 
     Raises:
         AccountRefused: with one of `domain.fill_facts.FILL_GATES`.
@@ -91,17 +94,15 @@ def fill_of(item: f.Item) -> FillReportPayload:
     count_e2 = _gated(item, "zero_size", lambda: f.size_e2(item, "count_fp", "count", "size", "qty"))
     if count_e2 is None or count_e2 <= 0:
         raise refuse(item, "zero_size", f"expected a count above 0, was {count_e2}")
-    side = f.lowered(item, "side") or outcome_of(item)
-    # The price gate stands before the side's; without a usable side the YES leg decides whether a price is there.
-    price_e4 = _gated(item, "invalid_price", lambda: f.side_price_e4(item, "no" if side == "no" else "yes"))
+    # The price gate stands before the side's; the old `price` is of the leg that the item's own `side` names.
+    told_side = _told_side(item)
+    price_e4 = _gated(item, "invalid_price", lambda: f.side_price_e4(item, told_side))
     if price_e4 is None or not f.price_in_range(price_e4):
         raise refuse(item, "invalid_price", f"expected 1..9999 e4, was {price_e4}")
     market_ticker = market_of(item)
     if market_ticker is None:
         raise refuse(item, "empty_market", "expected market_ticker, ticker or market")
-    if side not in ("yes", "no"):
-        raise refuse(item, "invalid_side", f"expected yes or no, was {side!r}")
-    action = action_of(item, side)
+    side, action = _directed(item, channel)
     own_time = _gated(item, "missing_ts", lambda: f.own_time(item))
     if own_time is None:
         raise refuse(item, "missing_ts", "expected created_time, ts_ms or ts")
@@ -112,15 +113,27 @@ def fill_of(item: f.Item) -> FillReportPayload:
         synthetic_ordinal=None,
         order_id=order_id,
         client_order_id=f.text(item, "client_order_id") or None,
-        side=cast(Side, side),
-        action=cast(Action, action),
-        price_e4=price_e4,
+        side=side,
+        action=action,
+        price_e4=price_e4 if side == told_side else DOLLAR_E4 - price_e4,
         count_e2=count_e2,
         is_taker=is_taker if isinstance(is_taker, bool) else None,
         fee_e6=_fee_e6(item),
         ts_ms=own_time[0],
         ts_source=cast(TimeSource, own_time[1]),
     )
+
+
+def _told_side(item: f.Item) -> Side:
+    side = f.lowered(item, "side") or f.lowered(item, "outcome_side", "purchased_side")
+    return "no" if side == "no" or (not side and f.lowered(item, "book_side") == "ask") else "yes"
+
+
+def _directed(item: f.Item, channel: Channel) -> tuple[Side, Action]:
+    try:
+        return fill_direction(item, channel)
+    except UnclearDirection as wrong:
+        raise refuse(item, f"invalid_{wrong.what}", wrong.detail) from None
 
 
 def _refuse_disguise(item: f.Item) -> None:
@@ -140,32 +153,6 @@ def _gated(item: f.Item, reason: str, read: Callable[[], T]) -> T:
         return read()
     except MalformedFrame as wrong:
         raise refuse(item, reason, wrong.detail) from None
-
-
-def outcome_of(item: f.Item) -> str:
-    """The outcome that the trade added: said directly, or by the side of the YES book (bid: yes)."""
-    said = f.lowered(item, "outcome_side")
-    if said:
-        return said
-    return {"bid": "yes", "ask": "no"}.get(f.lowered(item, "book_side"), "") or f.lowered(item, "purchased_side")
-
-
-def action_of(item: f.Item, side: str) -> str:
-    """buy or sell: as said, else by the direction map (buying a side adds its outcome, selling it adds the other).
-
-    Raises:
-        AccountRefused: `invalid_action`, for other words, none at all, or two that contradict each other.
-    """
-    action, outcome = f.lowered(item, "action"), outcome_of(item)
-    mapped = ("buy" if outcome == side else "sell") if outcome in ("yes", "no") else ""
-    if not action:
-        action = mapped
-    if action not in ("buy", "sell"):
-        raise refuse(item, "invalid_action", f"expected buy or sell, was {action!r}")
-    told_twice = f.first(item, "outcome_side", "book_side") is not None and mapped
-    if told_twice and action != mapped:
-        raise refuse(item, "invalid_action", f"{action} {side} contradicts outcome {outcome}")
-    return action
 
 
 def _fee_e6(item: f.Item) -> int | None:

@@ -6,12 +6,18 @@ Integer money is cents in REST answers and centi-cents (1/10,000 dollar) in WebS
 from typing import Literal, cast
 
 from domain.errors import MalformedFrame
-from schemas.account_records import Action, OrderReportPayload, PositionReportPayload, SettlementReportPayload
+from schemas.account_records import (
+    Action,
+    FillReportPayload,
+    OrderReportPayload,
+    PositionReportPayload,
+    SettlementReportPayload,
+)
 from schemas.records import Side
 from venues.kalshi import account_fields as f
-from venues.kalshi.account import AccountRefused, action_of, market_of, outcome_of, refuse
+from venues.kalshi.account import AccountRefused, market_of, refuse
+from venues.kalshi.account_direction import Channel, UnclearDirection, order_direction
 
-Channel = Literal["ws", "rest"]
 _INT_MONEY_E6 = {"rest": 10_000, "ws": 100}
 _STATUS = {"resting": "resting", "canceled": "canceled", "cancelled": "canceled", "executed": "executed"}
 _RESULTS = ("yes", "no", "scalar", "void")
@@ -36,9 +42,7 @@ def _order_of(item: f.Item) -> OrderReportPayload:
         raise refuse(
             item, "order_invalid_status", f"expected resting, canceled or executed, was {item.get('status')!r}"
         )
-    side = f.lowered(item, "side") or outcome_of(item)
-    if side not in ("yes", "no"):
-        raise refuse(item, "order_invalid_side", f"expected yes or no, was {side!r}")
+    side, action = _directed(item)
     price_e4 = f.side_price_e4(item, side)
     if price_e4 is not None and not f.price_in_range(price_e4):
         raise refuse(item, "order_invalid_price", f"expected 1..9999 e4, was {price_e4}")
@@ -53,8 +57,8 @@ def _order_of(item: f.Item) -> OrderReportPayload:
         order_id=order_id,
         client_order_id=f.text(item, "client_order_id") or None,
         status=cast(Literal["resting", "canceled", "executed"], status),
-        side=cast(Side, side),
-        action=cast(Action, _action_of(item, side)),
+        side=side,
+        action=action,
         price_e4=price_e4,
         initial_e2=filled + remaining if initial is None else initial,
         filled_e2=filled,
@@ -65,12 +69,12 @@ def _order_of(item: f.Item) -> OrderReportPayload:
     )
 
 
-def _action_of(item: f.Item, side: str) -> str:
+def _directed(item: f.Item) -> tuple[Side, Action]:
     """The gates' codes are those of fills: an order that cannot be read is no refused fill."""
     try:
-        return action_of(item, side)
-    except AccountRefused as refused:
-        raise refuse(item, f"order_{refused.reason}", refused.detail) from None
+        return order_direction(item)
+    except UnclearDirection as wrong:
+        raise refuse(item, f"order_invalid_{wrong.what}", wrong.detail) from None
 
 
 def position_of(item: f.Item, channel: Channel, as_of_ms: int) -> PositionReportPayload:
@@ -98,6 +102,27 @@ def position_of(item: f.Item, channel: Channel, as_of_ms: int) -> PositionReport
         )
     except MalformedFrame as wrong:
         raise refuse(item, "position_bad_number", wrong.detail) from None
+
+
+def position_after(item: f.Item, fill: FillReportPayload) -> PositionReportPayload | None:
+    """The venue's position after a pushed fill, as of that fill; None where the frame does not say. Raises
+    AccountRefused."""
+    try:
+        position = f.size_e2(item, "post_position_fp", "post_position")
+    except MalformedFrame as wrong:
+        raise refuse(item, "position_bad_number", wrong.detail) from None
+    if position is None:
+        return None
+    return PositionReportPayload(
+        market_ticker=fill.market_ticker,
+        position_e2=position,
+        exposure_e6=None,
+        realized_pnl_e6=None,
+        fees_paid_e6=None,
+        volume_e2=None,
+        resting_orders=None,
+        as_of_ms=fill.ts_ms,
+    )
 
 
 def settlement_of(item: f.Item) -> SettlementReportPayload:
@@ -143,4 +168,4 @@ def _value_e4(item: f.Item, result: str) -> int | None:
     return value_e6 // 100
 
 
-__all__ = ["AccountRefused", "Channel", "order_of", "position_of", "settlement_of"]
+__all__ = ["AccountRefused", "Channel", "order_of", "position_after", "position_of", "settlement_of"]

@@ -64,7 +64,7 @@ class SimConfig:
     vintage: Annotated[Vintage, Told("of books, trades and markets")] = "d"
     account_vintage: Annotated[AccountVintage, Told("of private answers and frames")] = "d"
     fill_sides: Annotated[FillSides, Told("`side` of a REST fill is the outcome gained, or the order's own side")] = (
-        "pair"
+        "outcome"
     )
     captures: Annotated[tuple[Path, ...], Told("capture file; may be given several times")] = ()
     speed: Annotated[float, Told("of a capture, 0 = as fast as the socket takes it", min=0)] = 1.0
