@@ -186,13 +186,21 @@ def in_thread(work: Callable[[], T]) -> Awaitable[T]:
 
 
 def bound_log(path: Path) -> None:
-    """Move a log that is too long to `<name>.1`. Safe while a child writes: it appends, so it goes on at the start."""
+    """Move a log that is too long to `<name>.1`. Safe while a child writes: it appends, so it goes on at the start. The
+    one kept before goes when the new one is whole: a full disk must not cost both."""
+    whole = path.with_suffix(".log.tmp")
     with suppress(OSError):
-        if path.stat().st_size > LOG_BYTES_MAX:
-            with path.open("rb+") as log, path.with_suffix(".log.1").open("wb") as kept:
+        if path.stat().st_size <= LOG_BYTES_MAX:
+            return
+        try:
+            with path.open("rb+") as log, whole.open("wb") as kept:
                 while chunk := log.read(1 << 20):
                     kept.write(chunk)
+                kept.flush()
+                whole.replace(path.with_suffix(".log.1"))
                 log.truncate(0)
+        finally:
+            whole.unlink(missing_ok=True)
 
 
 def describe_exit(code: int) -> str:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -126,3 +127,9 @@ def readiness_text(answer: tuple[int, dict[str, Any]], elapsed_s: float) -> tupl
         return f"restoring state: {records} records, {percent:.0f} %", False
     reasons = body.get("reasons") or ["starting"]
     return str(reasons[0])[:160], False
+
+
+def missing_line(name: str, why: str, ready: list[str], log_file: Path) -> str:
+    """What is said of a component that is not ready in time: why, and what runs without it."""
+    hint = "; USE_ACCOUNT=false leaves the account out" if name == "producer-account" else ""
+    return f"{name} is not ready and tries on: {why}; ready: {', '.join(ready) or 'none'}; see {log_file}{hint}"

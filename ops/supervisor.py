@@ -2,7 +2,9 @@
 
 A storm of deaths of an essential component ends the run; any other component then stays down, and the rest goes on: a
 recording does not stop because an account cannot be read. A component that exits with code 2 has met a mistake of the
-user's, which no restart mends: its one line ends `up`, or keeps the component down where it is not essential.
+user's, which no restart mends: its one line ends `up`, or keeps the component down where it is not essential. One that
+has worked before dies of code 2 like of any other: its settings were right, and what it met at night (a venue that
+answers 401 for a minute, a disk that is full) may pass.
 """
 
 import asyncio
@@ -28,13 +30,14 @@ class RestartPolicy:
     """`restarts_max` deaths of one component within `window_s` are restarted, one more is a storm.
 
     The first restart is immediate (static membership makes it cheap), later ones wait `backoff_s`, doubled each time
-    up to `backoff_s_max`.
+    up to `backoff_s_max`. What ran for `proven_s` at once has shown that its settings are right.
     """
 
     restarts_max: int = 10
     window_s: float = 120.0
     backoff_s: float = 0.25
     backoff_s_max: float = 10.0
+    proven_s: float = 60.0
 
     def delay_s(self, deaths: int) -> float:
         """Wait before the restart after that many deaths in the window (1, 2, ..)."""
@@ -112,11 +115,14 @@ class Supervisor:
 
     async def _watch(self, component: Component) -> None:
         deaths: deque[float] = deque()
+        proven = False
         while True:
+            began_s = time.monotonic()
             code = await component.wait()
             if component.name in self._stopping:
                 return
-            if code == USER_MISTAKE_CODE:
+            proven = proven or time.monotonic() - began_s >= self._policy.proven_s
+            if code == USER_MISTAKE_CODE and not proven:
                 self._give_up(component, UserMistake(component.last_words()))
                 return
             # What a killed process said last has nothing to do with its end.
@@ -143,7 +149,8 @@ class Supervisor:
                 return False
             try:
                 await component.start()
-            except KalshiStreamsError as wrong:
+            except (KalshiStreamsError, OSError) as wrong:
+                # OSError: no room for its log, no process to be had. Without a further try it would stay down unsaid.
                 reason = str(wrong)
                 continue
             return True

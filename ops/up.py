@@ -18,7 +18,7 @@ from app.topics import GROUP_STATE
 from domain.errors import KalshiStreamsError
 from ops.child import Child, in_thread
 from ops.data_dir import DataDir
-from ops.display import Display, readiness_text
+from ops.display import Display, missing_line, readiness_text
 from ops.drain import Baseline, Drain, count_books, summary
 from ops.engines import EngineFailed
 from ops.http_json import Pages
@@ -31,6 +31,7 @@ from ops.topics import apply_topics
 from schemas.registry import TOPICS
 
 READY_S_MAX = 60.0  # after that `up` goes on and says what is not ready and why: a venue may be away for hours
+OPTIONAL_READY_S_MAX = 15.0  # what is not essential holds up nobody: three polls of the account
 SIMULATOR_S_MAX = 60.0  # it loads a capture before it listens
 READY_LOOK_S = 0.2
 
@@ -67,6 +68,8 @@ class Up:
         self.engines: Engines = make_engines(settings, data, self.plan.ports.kafka)
         self.bus: BusConfig = {}
         self.unclean: list[str] = []
+        #: Components that were not ready in time, with the reason.
+        self.missing: dict[str, str] = {}
         self._interrupted = asyncio.Event()
         self._forced = asyncio.Event()
 
@@ -138,6 +141,9 @@ class Up:
                 await self.supervisor.start(child)
             await side_by_side(*(self._wait_ready(child) for child in children))
         self._say_addresses()
+        ready = [c.name for c in children if c.name not in self.missing and c.name not in self.supervisor.down]
+        for name, why in self.missing.items():
+            self.display.alarm(missing_line(name, why, ready, self.data.log_file(name)))
         if resumed:
             self.display.say(f"state resumed from {offsets_text(resumed)}")
 
@@ -207,9 +213,10 @@ class Up:
             self.display.step(child.name, *readiness_text(answer, self.display.elapsed_s))
             return answer[0] == 200
 
-        if not await until(ready, READY_S_MAX, READY_LOOK_S):
+        if not await until(ready, READY_S_MAX if child.essential else OPTIONAL_READY_S_MAX, READY_LOOK_S):
             why = (answer[1].get("reasons") or ["no reason given"])[0] if answer is not None else "no answer"
-            self.display.step(child.name, f"not ready: {why}; what is ready runs; see {self.data.log_file(child.name)}")
+            self.missing[child.name] = str(why)
+            self.display.step(child.name, f"not ready: {why}")
 
     def _say_addresses(self) -> None:
         plan, say = self.plan, self.display.say

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,45 @@ async def test_user_mistake_in_a_child_ends_the_run_with_its_line(supervisor: Su
     assert supervisor.restarts == {}
 
 
+async def test_what_has_worked_before_dies_of_code_2_like_of_any_other(tmp_path: Path) -> None:
+    """A venue that answers 401 for a minute, at a restart in the night, must not end the recording at once."""
+    supervisor = Supervisor(lambda line: None, RestartPolicy(3, 60, 0.01, 0.02, proven_s=0.0))
+    try:
+        await supervisor.start(_child(tmp_path, "print('the venue answers 401'); raise SystemExit(2)"))
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(RestartStorm, match=r"died 4 times .* code 2 \(the venue answers 401\)"):
+                await supervisor.failure()
+    finally:
+        await supervisor.kill_all()
+        supervisor.close()
+
+
+async def test_restart_that_meets_a_full_disk_is_tried_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Its watcher ended with the error, and the component stayed down for ever without a word."""
+    child, starts = _child(tmp_path, SLEEPER), 0
+    start = child.start
+
+    async def start_on_a_full_disk() -> None:
+        nonlocal starts
+        starts += 1
+        if starts == 2:
+            raise OSError(28, "No space left on device")
+        await start()
+
+    child.start = start_on_a_full_disk  # type: ignore[method-assign]
+    await supervisor.start(child)
+    await _until_said(child, "up")
+    first = child.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+
+    async def again() -> bool:
+        return starts == 3 and child.pid not in (None, first)
+
+    assert await until(again, WAIT_S)
+    assert "No space left on device" in supervisor.lines[-1]  # type: ignore[attr-defined]
+
+
 async def test_stop_waits_for_a_clean_end_and_does_not_restart(supervisor: Supervisor, tmp_path: Path) -> None:
     """A child that handles SIGTERM ends cleanly, and stays ended."""
     code = (
@@ -135,6 +175,30 @@ def test_log_is_moved_when_too_long_and_the_writer_goes_on(tmp_path: Path) -> No
 
     assert log.read_bytes() == b"after\n"
     assert (tmp_path / "worker.log.1").stat().st_size == LOG_BYTES_MAX + 1
+
+
+def test_full_disk_costs_neither_the_log_nor_the_one_kept_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept one was emptied first, and what it should hold could not be written."""
+    log, kept = tmp_path / "worker.log", tmp_path / "worker.log.1"
+    log.write_bytes(b"new" * 10)
+    kept.write_bytes(b"before")
+    monkeypatch.setattr("ops.child.LOG_BYTES_MAX", 10)
+    opened = Path.open
+
+    def open_on_a_full_disk(path: Path, mode: str = "r") -> Any:
+        file = opened(path, mode)
+        if mode == "wb":
+            monkeypatch.setattr(path.__class__, "open", opened)
+            os.dup2(os.open("/dev/full", os.O_WRONLY), file.fileno())
+        return file
+
+    monkeypatch.setattr(Path, "open", open_on_a_full_disk)
+    bound_log(log)
+    monkeypatch.setattr(Path, "open", opened)
+    assert (log.read_bytes(), kept.read_bytes()) == (b"new" * 10, b"before")
+    assert sorted(tmp_path.iterdir()) == [log, kept]
 
 
 async def test_storm_of_what_is_not_essential_keeps_it_down_and_the_rest_running(
