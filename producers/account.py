@@ -81,6 +81,7 @@ class _AccountProducer(Collector):
             self._mark_path,
             interval_s=settings.account_poll_interval_s,
             overlap_s=settings.account_poll_overlap_s,
+            is_hurried=lambda: self._stream.problem is not None,
         )
         self._kafka_problem: str | None = "Kafka not reached yet"
 

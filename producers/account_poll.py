@@ -7,14 +7,15 @@ overlap. The mark moves only when the whole walk is acknowledged by Kafka.
 import asyncio
 import json
 import logging
-import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from producers.account_mark import Mark, load_mark, save_mark
 from producers.account_nameless import NamelessFills
 from producers.account_reporter import AccountReporter, Item
 from producers.account_walk import WalkResult, walk
+from producers.poll_pace import PollPace
 from producers.publisher import Publisher
 from schemas.account_records import FillReportPayload, OpeningPositionPayload, PositionReportPayload
 from venues.kalshi.account import AccountRefused, fill_of
@@ -41,13 +42,15 @@ class AccountPoller:
         *,
         interval_s: float,
         overlap_s: int,
+        is_hurried: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_hurried`: whether pushes are missing now, so that polls must come sooner than each `interval_s`."""
         self.problem: str | None = "account not polled yet"
         self.polls = 0
         self.opened = asyncio.Event()  # set once the account has its mark
         self._rest, self._reporter, self._publisher = rest, reporter, publisher
         self._mark_path = mark_path
-        self._interval_s = interval_s
+        self._pace = PollPace(interval_s, is_hurried)
         self._overlap_ms = overlap_s * 1_000
         self._held: set[str] = set()  # markets whose last polled position was not flat
 
@@ -73,9 +76,7 @@ class AccountPoller:
                 self.problem = f"venue REST refuses: {refused}"
             if self.problem is not None:
                 log.warning(json.dumps({"event": "account_poll_degraded", "problem": self.problem}))
-            # Full jitter over a tenth: several pollers of one key do not fall into step.
-            pause_s = self._interval_s * random.uniform(0.9, 1.1)  # noqa: S311
-            await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - started_s)))
+            await self._pace.wait(started_s)
 
     async def poll_once(self) -> str | None:
         """One poll of everything; what was incomplete about it, or None. Raises RestUnavailable, RestRefused."""

@@ -1,12 +1,12 @@
-"""The private WebSocket channels: fill, user_orders (where offered), market_positions. One connection, reconnecting.
+"""The private WebSocket channels: fill, market_positions, user_orders. One connection, reconnecting.
 
-None of them carries seq: a lost frame leaves no trace, so nothing here is counted as complete; REST polling is.
+None of them carries seq: a lost frame leaves no trace, so nothing here is counted as complete; REST polling is. What
+the venue refuses, ends or leaves unanswered is asked for again (`private_channels`), and polled faster meanwhile.
 """
 
 import asyncio
 import json
 import logging
-import random
 import time
 from collections import Counter
 from typing import Any
@@ -16,18 +16,16 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from domain.errors import UserMistake
 from producers.account_reporter import AccountReporter
+from producers.backoff import Backoff
 from producers.connection import FrameConnection, open_connection
+from producers.private_channels import PrivateChannels
 from producers.publisher import Publisher
 from venues.kalshi.auth import RequestSigner
 
 log = logging.getLogger("account")
 
-CHANNELS = ("fill", "market_positions", "user_orders")
-BACKOFF_FIRST_S = 0.5  # full jitter: uniform between 0 and this, doubled with each failure
-BACKOFF_S_MAX = 30.0
-TICK_S = 0.05  # how often pause and silence are looked at
-UNKNOWN_CHANNEL = 8  # older venues have no user_orders: the others go on
-TERMINAL_CODES = frozenset({10, 25})  # the subscription is over: connect anew
+TICK_S = 0.05  # how often pause, silence and unanswered commands are looked at
+TERMINAL_CODES = frozenset({10, 25})  # a subscription is over; where the venue does not say which: connect anew
 
 _decode = msgspec.json.Decoder().decode
 
@@ -43,7 +41,7 @@ class AccountStream:
         publisher: Publisher,
         silence_timeout_s: float,
     ) -> None:
-        self.problem: str | None = "not connected yet"
+        self._problem: str | None = "not connected yet"
         self.connected = False
         self.last_frame_ms: int | None = None
         self.counts: Counter[str] = Counter()
@@ -51,49 +49,64 @@ class AccountStream:
         self._silence_timeout_s = silence_timeout_s
         self._over = False
         self._connection: FrameConnection | None = None
+        self._channels = PrivateChannels()
+
+    @property
+    def problem(self) -> str | None:
+        """Why what happens is not heard at once, for readiness; None where all of it is."""
+        return self._problem or self._channels.problem
 
     async def run(self) -> None:
         """Connect, listen, connect again. Raises UserMistake: the venue refuses our key on the first connect."""
-        failures, ever_connected = 0, False
+        backoff, ever_connected = Backoff(), False
         while True:
+            is_refused = False
             try:
-                await self._session()
-                failures, ever_connected = 0, True
+                backoff.session_ended(is_good=await self._session())
+                ever_connected = True
             except InvalidStatus as refused:
                 status = refused.response.status_code
-                self.problem = f"the venue answers {status} to the WebSocket"
+                is_refused = status in (401, 403, 429)
+                self._problem = f"the venue answers {status} to the WebSocket"
                 if status in (401, 403) and not ever_connected:
                     raise UserMistake(
-                        f"{self.problem}: expected a valid key id, its key file, and a right clock"
+                        f"{self._problem}: expected a valid key id, its key file, and a right clock"
                     ) from None
             except (OSError, TimeoutError, WebSocketException) as wrong:
-                self.problem = f"venue WebSocket unreachable: {type(wrong).__name__}"
-            pause_s = random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_FIRST_S * 2 ** min(failures, 16)))  # noqa: S311
-            failures += 1
-            await asyncio.sleep(pause_s)
+                self._problem = f"venue WebSocket unreachable: {type(wrong).__name__}"
+                if self._channels.was_good:  # it was there, and broke while we were sending
+                    backoff.session_ended(is_good=True)
+            await asyncio.sleep(backoff.next_pause_s(is_refused))
 
-    async def _session(self) -> None:
+    async def _session(self) -> bool:
+        """One connection, from its handshake to its end; whether the venue let us hear anything on it."""
         headers = self._signer.headers("GET", self._url, time.time_ns() // 1_000_000) if self._signer else {}
         self._over = False
+        channels = self._channels = PrivateChannels()  # sids are of one connection
         connection = self._connection = await open_connection(self._url, headers, self._on_frame)
         try:
-            subscribe = {"id": 1, "cmd": "subscribe", "params": {"channels": list(CHANNELS)}}
-            await connection.send(json.dumps(subscribe))
-            self.connected, self.problem = True, None
+            self.connected, self._problem = True, None
             while not self._over and not connection.transport.is_closing():
                 if connection.silent_s() > self._silence_timeout_s:
-                    self.problem = f"the venue said nothing for {self._silence_timeout_s} s"
+                    self._problem = f"the venue said nothing for {self._silence_timeout_s} s"
                     break
                 if connection.is_paused and not self._publisher.is_full:
                     connection.resume()
+                if not connection.is_paused:  # else no answer could be heard
+                    for command in channels.due(time.monotonic()):
+                        await connection.send(json.dumps(command))
+                if channels.is_hopeless:
+                    self._problem = channels.problem
+                    break
                 await asyncio.sleep(TICK_S)
         finally:
             self.connected = False
-            self.problem = self.problem or "disconnected"
+            self._problem = self._problem or "disconnected"
             self.counts["disconnects"] += 1
             connection.transport.abort()
         if connection.failure is not None:
             raise connection.failure
+        return channels.was_good
 
     def _on_frame(self, data: bytes, is_text: bool, received_ns: int) -> None:
         self.counts["frames_in"] += 1
@@ -121,16 +134,25 @@ class AccountStream:
         elif kind == "market_position":
             self.counts["position_frames"] += 1
             self._reporter.say_position(body, "ws")
-        elif kind == "error":
-            self.counts["control_frames"] += 1
-            self._on_error(body)
         else:
             self.counts["control_frames"] += 1
+            self._on_control(kind, frame)
 
-    def _on_error(self, body: dict[str, Any]) -> None:
-        code = body.get("code")
-        if code == UNKNOWN_CHANNEL:
-            log.info("the venue does not offer one of %s: REST polling covers it", ", ".join(CHANNELS))
-            return
-        log.warning("the venue says error %s", code)
-        self._over = self._over or code in TERMINAL_CODES
+    def _on_control(self, kind: str, frame: dict[str, Any]) -> None:
+        now_s = time.monotonic()
+        if kind == "subscribed":
+            self._channels.acknowledged(frame, now_s)
+        elif kind == "unsubscribed":
+            lost = self._channels.ended(frame, now_s)
+            if lost is not None:
+                self._log_loss(lost, "the venue unsubscribed us")
+        elif kind == "error":
+            message = frame.get("msg")
+            code = message.get("code") if isinstance(message, dict) else None
+            lost = self._channels.refused(frame, now_s)
+            self._log_loss(lost or "none", f"error {code}")
+            self._over = self._over or (lost is None and code in TERMINAL_CODES)
+
+    def _log_loss(self, channel: str, why: str) -> None:
+        self.counts["refusals"] += 1
+        log.warning(json.dumps({"event": "private_channel_refused", "channel": channel, "why": why}))
