@@ -11,22 +11,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from producers.account_archive import Archive
 from producers.account_mark import Mark, load_mark, save_mark
 from producers.account_nameless import NamelessFills
+from producers.account_opening import OpeningReader
 from producers.account_reporter import AccountReporter, Item
 from producers.account_walk import WalkResult, walk
 from producers.poll_pace import PollPace
 from producers.publisher import Publisher
-from schemas.account_records import FillReportPayload, OpeningPositionPayload, PositionReportPayload
-from venues.kalshi.account import AccountRefused, fill_of
-from venues.kalshi.account_reports import position_of
+from schemas.account_records import OpeningPositionPayload
+from venues.kalshi.account_reports import created_ms_of, order_id_of
 from venues.kalshi.account_rest import AccountRest
 from venues.kalshi.rest import RestRefused, RestUnavailable
 
 log = logging.getLogger("account")
 
 ACK_TIMEOUT_S = 60.0  # for a walk's records; longer means Kafka is gone: the mark stays and the next poll repeats
-OPENING_TRIES_MAX = 20  # reads of the positions until no fill came between
 VANISHED_PER_POLL_MAX = 200  # single-order reads in one poll; the rest waits for the next
 
 
@@ -49,6 +49,7 @@ class AccountPoller:
         self.polls = 0
         self.opened = asyncio.Event()  # set once the account has its mark
         self._rest, self._reporter, self._publisher = rest, reporter, publisher
+        self._archive = Archive(rest)
         self._mark_path = mark_path
         self._pace = PollPace(interval_s, is_hurried)
         self._overlap_ms = overlap_s * 1_000
@@ -81,12 +82,13 @@ class AccountPoller:
     async def poll_once(self) -> str | None:
         """One poll of everything; what was incomplete about it, or None. Raises RestUnavailable, RestRefused."""
         mark = load_mark(self._mark_path)
-        if mark is None:
+        if mark is None or max(mark.opening_ms, mark.fills_ms) < 0:  # never opened, or before anything was known
             mark = await self._open_account()
         self._reporter.opening_ms = mark.opening_ms
         self.opened.set()
-        fills_ms, fills_problem = await self._poll_fills(mark)
-        orders_ms, resting, orders_problem = await self._poll_orders(mark)
+        archived = await self._archive.cutoffs()
+        fills_ms, fills_problem = await self._poll_fills(mark, archived.fills_ms)
+        orders_ms, resting, orders_problem = await self._poll_orders(mark, archived.orders_ms)
         positions_problem = await self._poll_positions()
         settlements_ms, settlements_problem = await self._poll_settlements(mark)
         if not await self._publisher.flush(ACK_TIMEOUT_S):
@@ -101,12 +103,25 @@ class AccountPoller:
         if moved != mark:
             await asyncio.to_thread(save_mark, self._mark_path, moved)
         problems = (fills_problem, orders_problem, positions_problem, settlements_problem)
+        if not any(problems):
+            self._archive.was_read()
         return "; ".join(problem for problem in problems if problem) or None
 
-    async def _poll_fills(self, mark: Mark) -> tuple[int, str | None]:
-        """Newest first down to the mark. The new high-water mark, and what was wrong (then 0, the mark stays)."""
+    async def _poll_fills(self, mark: Mark, archived_ms: int = 0) -> tuple[int, str | None]:
+        """Down to the mark, the archived ones first. The new high-water mark, and what was wrong (then 0, the mark
+        stays)."""
         # Whole seconds: a nameless fill's ordinal counts all of its second.
         cutoff_ms = max(0, mark.fills_ms - self._overlap_ms, mark.opening_ms) // 1_000 * 1_000
+        newest_ms = 0
+        for path in ("/historical/fills", "/portfolio/fills")[cutoff_ms >= archived_ms :]:
+            walked_ms, problem = await self._walk_fills(path, cutoff_ms)
+            if problem is not None:
+                return 0, problem
+            newest_ms = max(newest_ms, walked_ms)
+        return newest_ms, None
+
+    async def _walk_fills(self, path: str, cutoff_ms: int) -> tuple[int, str | None]:
+        """Newest first. The newest time, and what was wrong."""
         nameless = NamelessFills()
         newest_ms, said = 0, 0
 
@@ -123,10 +138,10 @@ class AccountPoller:
             return len(fills) < len(read)
 
         params = {"min_ts": cutoff_ms // 1_000} if cutoff_ms else {}
-        result = await walk(self._rest, "/portfolio/fills", "fills", params, on_page)
+        result = await walk(self._rest, path, "fills", params, on_page)
         problem = self._say_nameless(result, nameless)
         self._log_stats(said + nameless.count, newest_ms)
-        return (newest_ms if problem is None else 0), problem
+        return newest_ms, problem
 
     def _say_nameless(self, result: WalkResult, nameless: NamelessFills) -> str | None:
         if not result.complete:
@@ -140,7 +155,7 @@ class AccountPoller:
             self._reporter.say_fill(fill, "rest")
         return None
 
-    async def _poll_orders(self, mark: Mark) -> tuple[int, list[str], str | None]:
+    async def _poll_orders(self, mark: Mark, archived_ms: int = 0) -> tuple[int, list[str], str | None]:
         """All resting ones, all created since the mark, and by id those that rested and are gone."""
         resting: dict[str, str] = {}
         told: set[str] = set()
@@ -166,22 +181,45 @@ class AccountPoller:
         if problem is not None:
             return 0, list(dict.fromkeys((*mark.resting, *resting))), problem
         vanished = [order_id for order_id in mark.resting if order_id not in told]
-        for order_id in vanished[:VANISHED_PER_POLL_MAX]:
-            await self._ask_order(order_id)
+        unknown = {name for name in vanished[:VANISHED_PER_POLL_MAX] if not await self._ask_order(name)}
+        if unknown or since_s * 1_000 < archived_ms:
+            await self._read_archived_orders(since_s * 1_000, unknown)
         if not unread + live.dropped:
             self._reporter.say_resting(resting, started_ms)
         return newest_ms, [*vanished[VANISHED_PER_POLL_MAX:], *resting], None
 
-    async def _ask_order(self, order_id: str) -> None:
+    async def _ask_order(self, order_id: str) -> bool:
+        """Whether the venue's live tier still knows the order."""
         try:
             body = await self._rest.get(f"/portfolio/orders/{order_id}")
         except RestRefused as refused:
             if refused.status != 404:
                 raise
-            self._reporter.counts["orders_unknown_to_the_venue"] += 1
-            return
+            return False
         if isinstance(body, dict) and isinstance(body.get("order"), dict):
             self._reporter.say_order(body["order"], "rest")
+        return True
+
+    async def _read_archived_orders(self, since_ms: int, unknown: set[str]) -> None:
+        """Orders created since the mark and over since weeks, and those that the live tier does not know any more."""
+
+        def on_page(items: list[Item]) -> bool:
+            newest_ms = 0
+            for item in items:
+                created_ms = created_ms_of(item)
+                newest_ms = max(newest_ms, created_ms)
+                if created_ms >= since_ms or order_id_of(item) in unknown:
+                    unknown.discard(order_id_of(item))
+                    self._reporter.say_order(item, "rest")
+            return newest_ms < since_ms and not unknown
+
+        params = {} if unknown else {"min_ts": since_ms // 1_000}
+        try:
+            await walk(self._rest, "/historical/orders", "orders", params, on_page)
+        except RestRefused as refused:
+            if refused.status in (401, 403):
+                raise
+        self._reporter.counts["orders_unknown_to_the_venue"] += len(unknown)
 
     async def _poll_positions(self) -> str | None:
         held: set[str] = set()
@@ -214,67 +252,25 @@ class AccountPoller:
         return (newest_ms if result.complete else 0), result.problem
 
     async def _open_account(self) -> Mark:
-        """The first start ever: positions as of the newest fill, read until no fill came between."""
-        for _ in range(OPENING_TRIES_MAX):
-            before = await self._newest_fill()
-            positions = await self._read_positions()
-            after = await self._newest_fill()
-            if before == after:
-                return await self._write_opening(positions, -1 if after is None else after.ts_ms)
-        raise RestUnavailable(
-            f"positions: expected a quiet moment to open the account, was none in {OPENING_TRIES_MAX}"
-        )
-
-    async def _newest_fill(self) -> FillReportPayload | None:
-        newest: list[FillReportPayload] = []
-
-        def on_page(items: list[Item]) -> bool:
-            for item in items:
-                try:
-                    newest.append(fill_of(item, "rest"))
-                except AccountRefused:
-                    continue  # the walk that follows the opening refuses it loudly
-            return bool(newest)
-
-        result = await walk(self._rest, "/portfolio/fills", "fills", {}, on_page)
-        if not result.complete:
-            raise RestUnavailable(f"fills: {result.problem}")
-        return max(newest, key=lambda fill: fill.ts_ms, default=None)
-
-    async def _read_positions(self) -> list[PositionReportPayload]:
-        positions: list[PositionReportPayload] = []
-
-        def on_page(items: list[Item]) -> bool:
-            for item in items:
-                try:
-                    positions.append(position_of(item, "rest", 0))
-                except AccountRefused as refused:
-                    raise RestUnavailable(f"positions: an item cannot be read, {refused}") from None
-            return False
-
-        result = await walk(self._rest, "/portfolio/positions", "market_positions", {}, on_page)
-        if not result.complete or not result.clean:
-            raise RestUnavailable(f"positions: {result.problem or 'a page came twice'}")
-        return positions
-
-    async def _write_opening(self, positions: list[PositionReportPayload], as_of_ms: int) -> Mark:
-        for position in positions:
-            if position.position_e2 and as_of_ms >= 0:
-                self._reporter.say_opening(
-                    OpeningPositionPayload(
-                        market_ticker=position.market_ticker,
-                        position_e2=position.position_e2,
-                        cost_e6=abs(position.exposure_e6 or 0),
-                        realized_pnl_e6=position.realized_pnl_e6 or 0,
-                        fees_e6=position.fees_paid_e6 or 0,
-                        as_of_ms=as_of_ms,
-                    )
+        """The first start ever."""
+        opening = await OpeningReader(self._rest, {}).read()
+        for position in opening.positions:
+            self._reporter.say_opening(
+                OpeningPositionPayload(
+                    market_ticker=position.market_ticker,
+                    position_e2=position.position_e2,
+                    cost_e6=abs(position.exposure_e6 or 0),
+                    realized_pnl_e6=position.realized_pnl_e6 or 0,
+                    fees_e6=position.fees_paid_e6 or 0,
+                    as_of_ms=opening.as_of_ms,
                 )
+            )
         if not await self._publisher.flush(ACK_TIMEOUT_S):
             raise RestUnavailable("Kafka did not acknowledge the opening positions")
-        mark = Mark(opening_ms=as_of_ms, fills_ms=as_of_ms, orders_ms=0, settlements_ms=0)
+        mark = Mark(opening_ms=opening.as_of_ms, fills_ms=opening.as_of_ms, orders_ms=0, settlements_ms=0)
         await asyncio.to_thread(save_mark, self._mark_path, mark)
-        log.info(json.dumps({"event": "account_opened", "positions": len(positions), "as_of_ms": as_of_ms}))
+        event = {"event": "account_opened", "positions": len(opening.positions), "as_of_ms": opening.as_of_ms}
+        log.info(json.dumps(event))
         return mark
 
     def _log_stats(self, fills: int, newest_ms: int) -> None:

@@ -181,7 +181,9 @@ class AccountReporter:
         except AccountRefused as refused:
             self._refuse(refused, item, "rest")
             return None
-        if self._is_news(f"settlement {settlement.market_ticker}", canonical_json(settlement)):
+        if settlement.settled_ts_ms <= self.opening_ms:
+            self.counts["settlements_in_opening"] += 1
+        elif self._is_news(f"settlement {settlement.market_ticker}", canonical_json(settlement)):
             record = settlement_report(settlement, self._clock_ms())
             self._publish(POSITION_REPORTS.name, settlement.market_ticker, record, "settlements_rest")
         return settlement

@@ -23,6 +23,19 @@ _STATUS = {"resting": "resting", "canceled": "canceled", "cancelled": "canceled"
 _RESULTS = ("yes", "no", "scalar", "void")
 
 
+def order_id_of(item: f.Item) -> str:
+    """The order's id, '' where it has none."""
+    return f.text(item, "order_id", "orderId", "id")
+
+
+def created_ms_of(item: f.Item) -> int:
+    """When the order was created, 0 where it does not say in a form that can be read."""
+    try:
+        return f.time_ms(item, "created_time", "created_ts_ms") or 0
+    except MalformedFrame:
+        return 0
+
+
 def order_of(item: f.Item) -> OrderReportPayload:
     """One order of any vintage. Raises AccountRefused with an `order_..` reason."""
     try:
@@ -32,7 +45,7 @@ def order_of(item: f.Item) -> OrderReportPayload:
 
 
 def _order_of(item: f.Item) -> OrderReportPayload:
-    order_id, market_ticker = f.text(item, "order_id", "orderId", "id"), market_of(item)
+    order_id, market_ticker = order_id_of(item), market_of(item)
     if not order_id:
         raise refuse(item, "order_empty_id", "expected order_id, orderId or id")
     if market_ticker is None:
@@ -168,4 +181,13 @@ def _value_e4(item: f.Item, result: str) -> int | None:
     return value_e6 // 100
 
 
-__all__ = ["AccountRefused", "Channel", "order_of", "position_after", "position_of", "settlement_of"]
+__all__ = [
+    "AccountRefused",
+    "Channel",
+    "created_ms_of",
+    "order_id_of",
+    "order_of",
+    "position_after",
+    "position_of",
+    "settlement_of",
+]
