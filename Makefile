@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench bench-sinks bench-fills soak chaos lock schemas clean
+.PHONY: help setup run test check bench bench-sinks bench-fills conformance soak chaos lock schemas clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ bench-sinks: $(STAMP) ## rows/s of each sink beside the bare ceiling of its stor
 bench-fills: $(STAMP) ## the table of seen fills with 10 million ids (BENCH_FILLS_IDS): speed, disk, memory, restart
 	@$(BIN)/python -m bench fills
 
+conformance: $(STAMP) ## the venue's SDKs, unchanged, against the simulator through CONFORMANCE_S (300) seconds of faults
+	@$(BIN)/python -m conformance $(ARGS)
+
 chaos: $(STAMP) ## the long kill tests (BOUND: CHAOS_KILLS, default 200)
 	@$(BIN)/python -m pytest -m slow tests/chaos $(ARGS)
 
@@ -46,7 +49,7 @@ soak: $(STAMP) ## run everything for SOAK_S seconds (default 1800) and watch mem
 schemas: $(STAMP) ## write docs/schemas/*.json from the record classes
 	@$(BIN)/python -m ops.schemas
 
-lock: $(STAMP) ## resolve requirements-dev.in into requirements.lock, with hashes
+lock: $(STAMP) ## resolve requirements-dev.in and requirements-conformance.in into their locks, with hashes
 	@$(BIN)/python -m ops.lock
 
 clean: ## remove the environment; data stays

@@ -21,8 +21,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agents": ("domain", "schemas", "tables", "sinks.contract", "app.topics", *PLAIN_APP),
     "app": ("domain", "schemas", "tables", "sinks"),
 }
-SEES_ALL = ("ops", "bench", "app.assembly")
-OURS = frozenset([*MAY_IMPORT, "ops", "bench"])
+SEES_ALL = ("ops", "bench", "conformance", "app.assembly")
+OURS = frozenset([*MAY_IMPORT, "ops", "bench", "conformance"])
 
 NO_FAUST = ("domain", "schemas", "venues", "sinks", "producers", "execution", "migrations", *PLAIN_APP, "app.topics")
 FAUST = ("faust", "mode")

@@ -13,7 +13,7 @@ from typing import Any
 #: Distributions that bring a top-level package of one of our names; none may be installed beside us.
 CLASHING = ("tables", "openai-agents", "agents", "app", "domain", "schemas", "venues", "producers", "sinks", "ops")
 #: Folders with Python in them that are not installed: they are run from the checkout.
-NOT_INSTALLED = ("bench", "tests")
+NOT_INSTALLED = ("bench", "conformance", "tests")
 #: WORKER_ROLE -> names of the agents that must run in it (one or more are added with later issues).
 AGENTS = {
     "kalshi-streams-state": {"maintain_books", "dedup_fills", "track_positions", "track_orders"},
@@ -132,7 +132,7 @@ def test_every_import_of_a_stranger_is_pinned(root: Path, python_files: list[Pat
     missing = set()
     for path in python_files:
         parts = path.relative_to(root).parts
-        if parts[0] in ("bench",):  # its peers have an environment of their own
+        if parts[0] == "bench" or parts[:2] == ("conformance", "sdk"):  # they have an environment of their own
             continue
         for name in _third_party(path.read_text()):
             names = {distribution.lower().replace("_", "-") for distribution in owners.get(name, [])}

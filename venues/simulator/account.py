@@ -107,6 +107,14 @@ class Account:
         if hub.exchange.trading:
             self._script.act(hub)
 
+    def trade(self, hub: Hub, actions: int, older_us: int = 0, newer_us: int = 0) -> None:
+        """So many steps of the script at once, spread over the time from one age to another."""
+        for step in range(actions):
+            self._age_us = older_us - (older_us - newer_us) * step // actions
+            self.act(hub)
+        self._age_us = 0
+        hub.flush()
+
     def _settle_ended(self, hub: Hub) -> None:
         for ticker, position in list(self.ledger.positions.items()):
             market = hub.markets.get(ticker)
@@ -130,11 +138,7 @@ class Account:
         older_us, newer_us = (int(float(age) * 1_000_000) for age in body.get("ages_s", (0, 0)))
         if self._real_us() - older_us < self.ledger.newest_us() or older_us < newer_us:
             return web.json_response({"error": "ages_s: expected a span after what has happened"}, status=409)
-        for step in range(actions):
-            self._age_us = older_us - (older_us - newer_us) * step // actions
-            self.act(hub)
-        self._age_us = 0
-        hub.flush()
+        self.trade(hub, actions, older_us, newer_us)
         return web.json_response({"fills": len(self.ledger.fills), "orders": len(self.ledger.orders)})
 
     async def _truth(self, _request: web.Request) -> web.Response:

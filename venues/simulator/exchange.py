@@ -48,12 +48,15 @@ class Exchange:
 
     async def _set(self, request: web.Request) -> web.Response:
         try:
-            self._pause = msgspec.convert(await request.json(), Pause)
+            self.set(msgspec.convert(await request.json(), Pause))
         except ValueError as wrong:
             return web.json_response({"error": str(wrong)}, status=400)
-        in_s = self._pause.resume_in_s
-        self._resume_s = None if in_s is None else time.time() + in_s
         return web.json_response(self.status())
+
+    def set(self, pause: Pause) -> None:
+        """From now on; a `Pause` with its defaults is none."""
+        self._pause = pause
+        self._resume_s = None if pause.resume_in_s is None else time.time() + pause.resume_in_s
 
     def status(self) -> Body:
         """GET /exchange/status; the top-level fields are those of shard 0."""

@@ -64,6 +64,8 @@ _MARKET: list[Field[Market]] = [
     Field("volume_fp", lambda m: contracts_text(m.volume_e2)),
     Field("volume_24h_fp", lambda m: contracts_text(m.volume_e2), "d"),
     Field("open_interest_fp", lambda m: contracts_text(m.volume_e2)),
+    # Gone from the official SDK's model; a client of autumn 2026 still requires it, so the venue goes on saying it.
+    Field("liquidity_dollars", lambda _: dollars_text(0), "d"),
     Field("notional_value_dollars", lambda _: dollars_text(DOLLAR_E4)),
     Field("result", lambda m: m.result),
     Field("can_close_early", lambda _: True),

@@ -1,0 +1,1 @@
+"""What runs in the SDKs' own environment. Imports nothing of the project but its siblings here."""
