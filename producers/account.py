@@ -121,7 +121,10 @@ class _AccountProducer(Collector):
         """A mark beside an empty log would skip every fill before it: the topics were made anew, or are others."""
         expected = self._settings.topic_partitions
         await check_topics(self._publisher, _TOPICS, expected)
-        mark = load_mark(self._mark_path)
+        try:
+            mark = load_mark(self._mark_path)
+        except OSError as wrong:
+            raise UserMistake(f"{self._mark_path}: {wrong.strerror}") from None
         if mark is None or mark.fills_ms <= mark.opening_ms:
             return
         partitions = [TopicPartition(FILL_REPORTS.name, n) for n in range(expected)]

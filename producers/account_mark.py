@@ -8,8 +8,10 @@ import os
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from domain.errors import UserMistake
+from domain.times import is_plausible
 
 RESTING_KEPT_MAX = 10_000  # order ids; the venue lets nobody rest nearly as many
 
@@ -30,16 +32,26 @@ def load_mark(path: Path) -> Mark | None:
     """The mark, None at the first start ever.
 
     Raises:
-        UserMistake: the file is there and cannot be read; it is never guessed.
+        UserMistake: it is no mark; it is never guessed. OSError: the disk does not give it now.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Mark)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as wrong:
+    except msgspec.DecodeError as wrong:
         raise UserMistake(
             f"{path}: expected the account's mark, was {wrong}; without it the account begins anew"
         ) from None
+
+
+def believed(mark: Mark, now_ms: int) -> Mark | None:
+    """The mark without times that cannot be: one more than some minutes ahead of us would never let anything be read
+    again. What it covered is read again from the opening on; without a believable opening the account begins anew."""
+    if not is_plausible(mark.opening_ms, now_ms):
+        return None
+    told = {name: getattr(mark, name) for name in ("fills_ms", "orders_ms", "settlements_ms")}
+    wrong = {name: mark.opening_ms for name, time_ms in told.items() if not is_plausible(time_ms, now_ms)}
+    return structs.replace(mark, **wrong) if wrong else mark
 
 
 def save_mark(path: Path, mark: Mark) -> None:

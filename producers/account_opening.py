@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from domain.errors import MalformedFrame
+from domain.times import is_plausible
 from producers.account_walk import walk
 from schemas.account_records import FillReportPayload, PositionReportPayload
 from venues.kalshi import account_fields as f
@@ -95,7 +96,7 @@ class OpeningReader:
             return None
         if tried.newest is None:
             return 0
-        is_old = tried.newest.ts_ms < time.time_ns() // 1_000_000 - OLD_FILL_MS
+        is_old = tried.newest.ts_ms < _now_ms() - OLD_FILL_MS
         return tried.newest.ts_ms if is_old or time.monotonic() - self._newest_since_s >= self._lag_s else None
 
     async def _data_time(self) -> tuple[int, int] | None:
@@ -111,8 +112,8 @@ class OpeningReader:
             ms = f.time_ms({"as_of_time": said}, "as_of_time")
         except MalformedFrame:
             return None
-        if ms is None:
-            return None
+        if ms is None or not is_plausible(ms, _now_ms()):
+            return None  # an opening as of next year would contain every fill until then
         return ms, ms if isinstance(said, str) and "." in said else _second_ms(ms) + 999
 
     async def _positions(self) -> list[PositionReportPayload]:
@@ -142,6 +143,8 @@ class OpeningReader:
                     fill = fill_of(item, "rest")
                 except AccountRefused:
                     continue  # the walk that follows the opening refuses it loudly
+                if not is_plausible(fill.ts_ms, _now_ms()):
+                    continue  # so is this one
                 newest[:] = [max((*newest, fill), key=lambda known: known.ts_ms)]
                 if fill.ts_ms < since_ms:
                     return True
@@ -152,6 +155,10 @@ class OpeningReader:
         if not result.complete:
             raise RestUnavailable(f"fills: {result.problem}")
         return (newest[0] if newest else None), times_ms
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _second_ms(ms: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from producers.account_archive import Archive
-from producers.account_mark import Mark, load_mark, save_mark
+from producers.account_mark import Mark, believed, load_mark, save_mark
 from producers.account_nameless import NamelessFills
 from producers.account_opening import OpeningReader
 from producers.account_reporter import AccountReporter, Item
@@ -70,7 +70,7 @@ class AccountPoller:
                 self.problem = f"venue REST degraded: {wrong}"
             except OSError as wrong:
                 # A full disk: nothing is lost, the mark stays where it was and the next poll reaches back to it.
-                self.problem = f"{self._mark_path}: the account's mark was not saved: {wrong.strerror}"
+                self.problem = f"{self._mark_path}: the account's mark is not to be read or saved: {wrong.strerror}"
             except RestRefused as refused:
                 if self.polls == 0 and refused.status in (401, 403):
                     raise
@@ -81,7 +81,10 @@ class AccountPoller:
 
     async def poll_once(self) -> str | None:
         """One poll of everything; what was incomplete about it, or None. Raises RestUnavailable, RestRefused."""
-        mark = load_mark(self._mark_path)
+        stored = load_mark(self._mark_path)
+        mark = None if stored is None else believed(stored, time.time_ns() // 1_000_000)
+        if mark != stored:
+            log.error("%s: expected times of the past, was %s; read again from the opening on", self._mark_path, stored)
         if mark is None or max(mark.opening_ms, mark.fills_ms) < 0:  # never opened, or before anything was known
             mark = await self._open_account()
         self._reporter.opening_ms = mark.opening_ms
@@ -100,7 +103,7 @@ class AccountPoller:
             settlements_ms=max(mark.settlements_ms, settlements_ms),
             resting=resting,
         )
-        if moved != mark:
+        if moved != stored:
             await asyncio.to_thread(save_mark, self._mark_path, moved)
         problems = (fills_problem, orders_problem, positions_problem, settlements_problem)
         if not any(problems):

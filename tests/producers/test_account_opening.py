@@ -216,3 +216,13 @@ async def test_orders_that_were_archived_while_nobody_looked_get_their_end(tmp_p
         orders = w.desk().orders
         assert orders[order.order_id].status == "canceled"
         assert orders[other].status == "executed"
+
+
+async def test_an_opening_is_never_as_of_a_time_that_cannot_be(monkeypatch: Any) -> None:
+    """A fill of next year, or the venue's own time: the opening would contain every fill until then."""
+    monkeypatch.setattr("producers.account_opening.PAUSE_S", 0.01)
+    rest = ScriptedRest()
+    rest.fills[0]["ts_ms"] = rest.newest_ms + 31_536_000_000
+    opening = await OpeningReader(rest, {}, lag_s=0.0).read()  # type: ignore[arg-type]
+
+    assert opening.as_of_ms < time.time_ns() // 1_000_000

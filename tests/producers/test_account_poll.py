@@ -161,6 +161,59 @@ async def test_the_mark_moves_only_after_the_ack_and_a_restart_fetches_what_was_
         assert mark.fills_ms == w.account.ledger.fills[-1].ts_us // 1_000
 
 
+@pytest.mark.parametrize("wrong", ["fills_ms", "opening_ms"])
+async def test_a_mark_that_an_impossible_time_has_spoilt_is_set_right(tmp_path: Path, wrong: str) -> None:
+    """One fill in microseconds had moved it thousands of years ahead: no fill was ever fetched again."""
+    async with world(tmp_path) as w:
+        assert await w.poller.poll_once() is None
+        mark = load_mark(w.mark_path)
+        assert mark is not None
+        setattr(mark, wrong, 1_764_500_000_000_000)
+        save_mark(w.mark_path, mark)
+        w.trade(50)
+        w.publisher.records.clear()
+        assert await w.new_poller().poll_once() is None
+        healed = load_mark(w.mark_path)
+        assert healed is not None
+        assert max(healed.opening_ms, healed.fills_ms, healed.orders_ms) < time.time_ns() // 1_000_000 + 60_000
+        w.trade(50)
+        assert await w.new_poller().poll_once() is None
+        if wrong == "fills_ms":  # with a wrong opening the account begins anew
+            w.desk().assert_equals(w.account.ledger)
+        else:
+            newest = w.account.ledger.fills[-1]
+            assert newest.fill_id in w.desk().fills
+
+
+async def test_a_full_disk_under_the_mark_does_not_end_the_polling(tmp_path: Path, monkeypatch: Any) -> None:
+    """Said for readiness; the next poll reads from where the mark still stands."""
+    refused = 0
+
+    def refuse(path: Path, mark: Mark) -> None:
+        nonlocal refused
+        refused += 1
+        if refused <= 2:
+            raise OSError(28, "No space left on device")
+        save_mark(path, mark)
+
+    monkeypatch.setattr("producers.account_poll.save_mark", refuse)
+    async with world(tmp_path) as w:
+        told: list[str | None] = []
+        poller = AccountPoller(w.rest, w.reporter, w.publisher, w.mark_path, interval_s=0.05, overlap_s=60)  # type: ignore[arg-type]
+        running = asyncio.create_task(poller.run())
+
+        def is_saved() -> bool:
+            told.append(poller.problem)
+            return poller.polls > 0 and poller.problem is None and w.mark_path.exists()
+
+        try:
+            await until(lambda: is_saved() or running.done())
+        finally:
+            running.cancel()
+        assert not running.done()
+        assert any(why is not None and "No space left on device" in why for why in told)
+
+
 async def test_a_first_start_opens_with_the_positions_of_that_moment(tmp_path: Path) -> None:
     """What was traded before is in the opening, what comes after is folded on top of it, nothing twice."""
     async with world(tmp_path) as w:
@@ -293,6 +346,9 @@ def test_a_mark_that_cannot_be_read_is_a_clear_line_and_never_a_guess(tmp_path: 
 
     path = tmp_path / "mark.json"
     assert load_mark(path) is None
+    (tmp_path / "sick").mkdir()
+    with pytest.raises(OSError, match="sick"):  # a disk that does not give it now is no mistake of the user's
+        load_mark(tmp_path / "sick")
     path.write_text('{"fills_ms":')
     with pytest.raises(UserMistake, match=r"mark\.json"):
         load_mark(path)
