@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench bench-sinks bench-fills conformance soak chaos lock schemas clean
+.PHONY: help setup run test check bench bench-sinks bench-fills conformance soak chaos campaign lock schemas clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ conformance: $(STAMP) ## the venue's SDKs, unchanged, against the simulator thro
 
 chaos: $(STAMP) ## the long kill tests (BOUND: CHAOS_KILLS, default 200)
 	@$(BIN)/python -m pytest -m slow tests/chaos $(ARGS)
+
+campaign: $(STAMP) ## queries against the read-only ClickHouse port that try to get out (CAMPAIGN_QUERIES, default 100000)
+	@$(BIN)/python -m pytest -s -m slow tests/sinks/test_clickhouse_allowlist.py $(ARGS)
 
 soak: $(STAMP) ## run everything for SOAK_S seconds (default 1800) and watch memory, lag and commits
 	@$(BIN)/python -m bench soak

@@ -3,6 +3,9 @@
 chDB's folder can be opened by one process only, so whoever wants to read asks the one that writes. What a client needs
 of the protocol is here: `query` as parameter or body, a trailing `FORMAT`, `param_*`, `database`, and the headers
 X-ClickHouse-Format and X-ClickHouse-Timezone. Settings in the address are accepted and ignored.
+
+What runs is never the text that came: the engine parses that (as a value, which cannot become a statement), writes it
+in its canonical form, and shows the tree of that form, which must be all listed (`readonly`). The form is what runs.
 """
 
 import asyncio
@@ -13,7 +16,14 @@ from typing import Any
 import chdb
 from aiohttp import web
 
-from sinks.clickhouse.readonly import refusal_of, split_format
+from sinks.clickhouse.readonly import (
+    Refused,
+    is_listed_format,
+    is_listed_statement,
+    require_reading,
+    split_format,
+    tree_of,
+)
 from sinks.clickhouse.store import Store, first_line
 
 READERS = 2  # queries at a time; more would take both cores from the sink
@@ -21,7 +31,8 @@ QUERY_BYTES_MAX = 1 << 20  # length of a query with its body
 # Per query, enforced by the engine: one reader must not starve the sink.
 LIMITS = {"max_execution_time": 30, "max_memory_usage": 1 << 30, "max_result_bytes": 256 << 20, "max_threads": 2}
 READERS_WAIT_S = 30.0  # a query that waits longer for its turn is told so (503)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+#: A value of a query parameter is read as one field of TabSeparated.
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 _CODE = re.compile(r"Code: (\d+)")
 _TYPES = {
     "JSON": "application/json",
@@ -45,16 +56,49 @@ class _Reader:
         self._connection.query("SET readonly = 2")
         self.timezone = self._connection.query("SELECT timezone()", "TabSeparated").bytes().decode().strip()
 
-    def run(self, sql: str, answer_format: str, database: str, parameters: dict[str, str]) -> bytes:
-        """The answer in that format. Blocking. Raises RuntimeError with the engine's text."""
-        if database != self._database:
-            self._connection.query(f"USE {database}")
-            self._database = database
-        return bytes(self._connection.query(sql, answer_format, params=parameters).bytes())
+    def run(self, sql: str, default_format: str, parameters: dict[str, str]) -> tuple[bytes, str]:
+        """The answer, and its format: the query's own, or the default. Blocking.
+
+        Raises:
+            Refused: it is not listed. RuntimeError: with the engine's text.
+        """
+        canonical, asked = split_format(self._canonical(sql))
+        answer_format = asked or default_format
+        if not is_listed_format(answer_format):
+            raise Refused(f"format {answer_format[:64]!r} is not one of those listed")
+        if asked is not None:
+            canonical = self._canonical(canonical)
+        if not is_listed_statement(canonical, self._database):
+            tree = self._tree(canonical.removeprefix("EXPLAIN "), parameters)
+            require_reading(tree_of(tree), self._database)
+        return bytes(self._connection.query(canonical, answer_format, params=parameters).bytes()), answer_format
+
+    def _canonical(self, sql: str) -> str:
+        """The engine's own spelling of one statement; it parses the text as a value, and runs nothing of it."""
+        value = sql.translate(_ESCAPES)
+        answer = self._connection.query("SELECT formatQuerySingleLine({q:String})", "RawBLOB", params={"q": value})
+        return _text(answer.bytes()).rstrip("\n")
+
+    def _tree(self, canonical: str, parameters: dict[str, str]) -> str:
+        # In a subquery: there the engine takes one SELECT without FORMAT or INTO OUTFILE, and nothing else.
+        try:
+            asked = f"SELECT * FROM (EXPLAIN AST {canonical}\n)"  # noqa: S608 - canonical, so it ends where it ends
+            return _text(self._connection.query(asked, "TabSeparatedRaw", params=parameters).bytes())
+        except RuntimeError as wrong:
+            if "EXPLAIN" in str(wrong):
+                raise Refused("expected a SELECT, or SHOW, EXISTS or DESCRIBE of our tables") from None
+            raise
 
     def close(self) -> None:
         """Give the handle back."""
         self._connection.close()
+
+
+def _text(answer: bytes) -> str:
+    try:
+        return bytes(answer).decode()
+    except UnicodeDecodeError:
+        raise Refused("expected UTF-8 in names and texts, also behind escapes") from None
 
 
 class ReadOnlyHttp:
@@ -102,20 +146,14 @@ class ReadOnlyHttp:
         sql = f"{request.query.get('query', '')}\n{body}".strip()
         if not sql:
             return web.Response(text="Ok.\n")
-        why = refusal_of(sql)
-        if why is not None:
-            return _refused(403, f"Code: 164. DB::Exception: {why}. (READONLY)", 164)
         database = request.query.get("database") or request.headers.get("X-ClickHouse-Database") or self._store.database
-        if not _NAME.match(database):
-            return _refused(400, f"database: expected a plain name, was {database[:64]!r}")
-        sql, answer_format = split_format(sql)
-        answer_format = answer_format or _asked_format(request)
-        if not _NAME.match(answer_format):
-            return _refused(400, "default_format: expected a plain name")
+        if database not in (self._store.database, "default"):  # what clients say who were told of none
+            return _refused(403, f"database: expected {self._store.database}, was {database[:64]!r}")
+        default_format = _asked_format(request)
         parameters = {name[6:]: value for name, value in request.query.items() if name.startswith("param_")}
-        return await self._answer(sql, answer_format, database, parameters)
+        return await self._answer(sql, default_format, parameters)
 
-    async def _answer(self, sql: str, answer_format: str, database: str, parameters: dict[str, str]) -> web.Response:
+    async def _answer(self, sql: str, default_format: str, parameters: dict[str, str]) -> web.Response:
         try:
             reader = await asyncio.wait_for(self._readers.get(), READERS_WAIT_S)
         except TimeoutError:
@@ -123,9 +161,12 @@ class ReadOnlyHttp:
         self.queries += 1
         try:
             # Shielded: a client that goes away must not free a handle that still runs its query.
-            done = asyncio.ensure_future(asyncio.to_thread(reader.run, sql, answer_format, database, parameters))
+            done = asyncio.ensure_future(asyncio.to_thread(reader.run, sql, default_format, parameters))
             done.add_done_callback(lambda _: self._readers.put_nowait(reader))
-            answer = await asyncio.shield(done)
+            answer, answer_format = await asyncio.shield(done)
+        except Refused as why:
+            text = f"Code: 164. DB::Exception: this interface reads its own tables only: {why}. (READONLY)"
+            return _refused(403, text, 164)
         except RuntimeError as wrong:
             text = first_line(wrong)
             code = int(found[1]) if (found := _CODE.search(text)) else 1002
