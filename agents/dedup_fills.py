@@ -20,12 +20,14 @@ from schemas.account_build import fill_record_parts
 from schemas.account_records import Fill, FillAmended, FillAmendedPayload, FillReport
 from schemas.codec import encode_record
 from schemas.records import Cause
-from schemas.registry import FILL_REPORTS, FILLS
+from schemas.registry import DLQ, FILL_REPORTS, FILLS
 from tables.intake import Intake
 from tables.outlets import Outputs
-from tables.retention import Clock, sweep
+from tables.processor import Processor
+from tables.retention import DAY_MS, Clock, sweep
 from tables.seen_fills import (
     FILL,
+    SEEN_FILLS,
     WATERMARK_KEY,
     MarketTime,
     SeenValue,
@@ -177,3 +179,12 @@ def _encode(change: FillChange, record: FillReport, ts_ms: int, cause: Cause) ->
 
 def _iso(ms: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ms // 1_000))
+
+
+PROCESSOR: Processor[SeenValue] = Processor(
+    SOURCE,
+    reads=(FILL_REPORTS,),
+    table=SEEN_FILLS,
+    writes=(FILLS, DLQ),
+    fold=lambda conf: FillFold(Horizon(conf.fill_retention_days * DAY_MS, conf.seen_fills_max)),
+)

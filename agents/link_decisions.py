@@ -19,7 +19,8 @@ from domain.times import watermark_ms
 from schemas.account_records import Fill, FillAmended, OrderReport, RestingOrders
 from schemas.codec import encode_record, numbered_key
 from schemas.order_records import DecisionLink, DecisionLinkPayload, OrderAction
-from schemas.registry import DECISION_LINKS, FILLS, ORDER_REPORTS, ORDERS
+from schemas.registry import DECISION_LINKS, DLQ, FILLS, ORDER_REPORTS, ORDERS
+from tables import decision_links
 from tables.decision_links import (
     ORDER,
     TOTALS_KEY,
@@ -37,12 +38,12 @@ from tables.decision_links import (
 )
 from tables.intake import Intake
 from tables.outlets import Outputs
-from tables.retention import SWEEP_INTERVAL_MS, sweep
+from tables.processor import Processor
+from tables.retention import DAY_MS, SWEEP_INTERVAL_MS, sweep
 from tables.task import Task
 
 log = logging.getLogger(__name__)
 SOURCE = "link_decisions"
-SOURCES = (ORDERS.name, ORDER_REPORTS.name, FILLS.name)
 
 
 class LinkFold:
@@ -169,3 +170,12 @@ class LinkFold:
         event = {"event": "decision_records_lost", "topic": topic, "partition": task.partition}
         log.error(json.dumps(event | {"from": start, "to": end}))
         return {}
+
+
+PROCESSOR: Processor[LinkValue] = Processor(
+    SOURCE,
+    reads=(ORDERS, ORDER_REPORTS, FILLS),
+    table=decision_links.DECISION_LINKS,
+    writes=(DECISION_LINKS, DLQ),
+    fold=lambda conf: LinkFold(conf.fill_retention_days * DAY_MS),
+)

@@ -26,11 +26,12 @@ from schemas.records import (
     SnapshotRequest,
     SnapshotRequestPayload,
 )
-from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES, SNAPSHOT_REQUESTS, decoder
+from schemas.registry import BOOK_UPDATES, DLQ, QUOTE_UPDATES, SNAPSHOT_REQUESTS, decoder
 from tables.intake import Intake, refusal
-from tables.order_books import BookState
+from tables.order_books import ORDER_BOOKS, BookState
 from tables.outbox import Row
 from tables.outlets import Outputs
+from tables.processor import Processor
 from tables.task import Task
 
 SOURCE = "maintain_books"
@@ -260,3 +261,12 @@ def _encode_quote(state: BookState, seq: int | None, partition: int, offset: int
             ),
         )
     )
+
+
+PROCESSOR: Processor[BookState] = Processor(
+    SOURCE,
+    reads=(BOOK_UPDATES,),
+    table=ORDER_BOOKS,
+    writes=(QUOTE_UPDATES, SNAPSHOT_REQUESTS, DLQ),
+    fold=lambda conf: BookFold(conf.removed_book_grace_s * 1_000),
+)

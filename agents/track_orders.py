@@ -19,9 +19,10 @@ from schemas.account_build import order_record_parts
 from schemas.account_records import OrderReport, OrderState, RestingOrders
 from schemas.codec import encode_record
 from schemas.records import Cause
-from schemas.registry import ORDER_REPORTS, ORDER_STATES
+from schemas.registry import DLQ, ORDER_REPORTS, ORDER_STATES
 from tables.intake import Intake
 from tables.open_orders import (
+    OPEN_ORDERS,
     ORDER,
     WATERMARK_KEY,
     MarketOrders,
@@ -37,7 +38,8 @@ from tables.open_orders import (
     order_of,
 )
 from tables.outlets import Outputs
-from tables.retention import Clock, sweep
+from tables.processor import Processor
+from tables.retention import DAY_MS, Clock, sweep
 from tables.task import Task
 
 log = logging.getLogger(__name__)
@@ -157,3 +159,12 @@ def _encode(task: Task[OrderValue], order: KnownOrder, market: MarketOrders, off
             payload=payload,
         )
     )
+
+
+PROCESSOR: Processor[OrderValue] = Processor(
+    SOURCE,
+    reads=(ORDER_REPORTS,),
+    table=OPEN_ORDERS,
+    writes=(ORDER_STATES, DLQ),
+    fold=lambda conf: OrderFold(conf.fill_retention_days * DAY_MS),
+)

@@ -31,15 +31,16 @@ from schemas import account_records as a
 from schemas.account_build import change_of, position_record_parts
 from schemas.codec import encode_record
 from schemas.records import Cause, Record
-from schemas.registry import FILLS, POSITION_REPORTS, POSITIONS
+from schemas.registry import DLQ, FILLS, POSITION_REPORTS, POSITIONS
+from tables import positions
 from tables.intake import Intake
 from tables.outlets import Outputs
 from tables.positions import MarketPosition
+from tables.processor import Processor
 from tables.task import Task
 
 log = logging.getLogger(__name__)
 SOURCE = "track_positions"
-SOURCES = (FILLS.name, POSITION_REPORTS.name)
 #: Three polls of the account: a difference that outlasts them is no matter of timing.
 DRIFT_ALARM_MS = 30_000
 #: Markets named in one reason of /readyz; the others are counted.
@@ -201,3 +202,12 @@ def _encode(position: MarketPosition, record: Record) -> bytes:
             payload=payload,
         )
     )
+
+
+PROCESSOR: Processor[MarketPosition] = Processor(
+    SOURCE,
+    reads=(FILLS, POSITION_REPORTS),
+    table=positions.POSITIONS,
+    writes=(POSITIONS, DLQ),
+    fold=lambda _: PositionFold(),
+)

@@ -5,36 +5,25 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from agents import dedup_fills, link_decisions, track_orders, track_positions
-from agents.maintain_books import BookFold
+from agents import dedup_fills, link_decisions, maintain_books, track_orders, track_positions
 from app.bus import aiokafka_options
 from app.fetching import FetchPace
 from app.settings import Settings
 from app.topics import GROUP_SINK_CLICKHOUSE, GROUP_SINK_PARQUET, GROUP_SINK_POSTGRES, GROUP_STATE
 from domain.errors import UserMistake
 from ops.topics import topic_incarnations
-from schemas.registry import (
-    BOOK_UPDATES,
-    DECISION_LINKS,
-    DLQ,
-    FILL_REPORTS,
-    FILLS,
-    ORDER_REPORTS,
-    ORDER_STATES,
-    POSITIONS,
-    QUOTE_UPDATES,
-    SNAPSHOT_REQUESTS,
-    changelog_topic,
-)
 from sinks.contract import Sink
-from tables import decision_links, positions
-from tables.checkpointed import CheckpointedTable
 from tables.kernel import Kernel
-from tables.open_orders import OPEN_ORDERS
-from tables.order_books import ORDER_BOOKS
-from tables.seen_fills import SEEN_FILLS
-from tables.stage import Stage
+from tables.processor import Processor
 
+#: What the state worker runs, in the order that its views want.
+STATE: tuple[Processor[Any], ...] = (
+    maintain_books.PROCESSOR,
+    dedup_fills.PROCESSOR,
+    track_positions.PROCESSOR,
+    track_orders.PROCESSOR,
+    link_decisions.PROCESSOR,
+)
 #: A sink's fetch is answered when so much is there, or after its store's wait: most of a record's way into the store
 #: when little happens, and nothing of it under load.
 SINK_FETCH_BYTES = 1 << 20
@@ -62,61 +51,13 @@ def _state(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:
     from app.web import views
     from app.web.account import add_account
 
-    books = _books(conf, kernel)
-    account = _account(conf, kernel)
-    for stage in (books, *account):
+    books, *account = stages = [processor.stage(kernel) for processor in STATE]
+    for stage in stages:
         add_agent(app, stage)
     views.add_common(app)
     views.add_books(app, books, conf)
     add_account(app, *account)
-    return [books, *account]
-
-
-def _books(conf: Settings, kernel: Kernel) -> Stage[Any]:
-    fold = BookFold(conf.removed_book_grace_s * 1_000)
-    outputs = (QUOTE_UPDATES.name, SNAPSHOT_REQUESTS.name, DLQ.name)
-    return _stage("maintain_books", (BOOK_UPDATES.name,), ORDER_BOOKS, outputs, fold, kernel)
-
-
-def _account(conf: Settings, kernel: Kernel) -> tuple[Stage[Any], Stage[Any], Stage[Any], Stage[Any]]:
-    """Fills, positions, orders, decision links."""
-    retention_ms = conf.fill_retention_days * 86_400_000
-    horizon = dedup_fills.Horizon(retention_ms, conf.seen_fills_max)
-    fills, orders = dedup_fills.FillFold(horizon), track_orders.OrderFold(retention_ms)
-    held = track_positions.PositionFold()
-    return (
-        _stage(dedup_fills.SOURCE, (FILL_REPORTS.name,), SEEN_FILLS, (FILLS.name, DLQ.name), fills, kernel),
-        _stage(
-            track_positions.SOURCE,
-            track_positions.SOURCES,
-            positions.POSITIONS,
-            (POSITIONS.name, DLQ.name),
-            held,
-            kernel,
-        ),
-        _stage(track_orders.SOURCE, (ORDER_REPORTS.name,), OPEN_ORDERS, (ORDER_STATES.name, DLQ.name), orders, kernel),
-        _stage(
-            link_decisions.SOURCE,
-            link_decisions.SOURCES,
-            decision_links.DECISION_LINKS,
-            (DECISION_LINKS.name, DLQ.name),
-            link_decisions.LinkFold(retention_ms),
-            kernel,
-        ),
-    )
-
-
-def _stage(
-    name: str,
-    sources: tuple[str, ...],
-    table: CheckpointedTable[Any],
-    outputs: tuple[str, ...],
-    fold: Any,
-    kernel: Kernel,
-) -> Stage[Any]:
-    stage = Stage(name, sources, table, outputs, fold, fold.on_hole, changelog_topic(table.name), kernel)
-    stage.partitions = kernel.settings.topic_partitions
-    return stage
+    return stages
 
 
 def _sink(app: Any, conf: Settings, kernel: Kernel) -> list[Any]:

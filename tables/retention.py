@@ -14,8 +14,9 @@ from tables.checkpointed import PartitionTable
 
 S = TypeVar("S")
 
+DAY_MS = 86_400_000
 #: Event time between the beginnings of two sweeps.
-SWEEP_INTERVAL_MS = 86_400_000
+SWEEP_INTERVAL_MS = DAY_MS
 #: Entries looked at for each run of input: 2 ms.
 SLICE_ENTRIES = 500
 

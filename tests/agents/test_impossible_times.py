@@ -8,7 +8,7 @@ import pytest
 from account_actions import order_action
 from kernel_judge import GRACE_MS, memory_task
 
-from agents.link_decisions import SOURCES, LinkFold
+from agents.link_decisions import PROCESSOR, LinkFold
 from agents.maintain_books import BookFold
 from app.feed_status import FeedStatus
 from app.settings import load_settings
@@ -61,10 +61,9 @@ def test_book_that_an_impossible_time_spoilt_before_is_set_right() -> None:
 
 def test_one_order_action_of_next_year_forgets_no_link() -> None:
     """The table remembers by a clock; one record, or our own clock, must not run it a year ahead."""
-    task: Task[Any] = Task(
-        0, SOURCES, PartitionTable(DECISION_LINKS, MemoryStore(), 1 << 20), Outlets({}, TransientOutbox),
-        TransientOutbox("log", 0), (9, 9), 99,
-    )  # fmt: skip
+    sources, table = tuple(t.name for t in PROCESSOR.reads), PartitionTable(DECISION_LINKS, MemoryStore(), 1 << 20)
+    log = TransientOutbox("log", 0)
+    task: Task[Any] = Task(0, sources, table, Outlets({}, TransientOutbox), log, (9, 9), 99)
     fold = LinkFold(90 * 86_400_000)
     for n, ts_ms in enumerate((NOW, NOW + 2 * YEAR, NOW + 2 * 86_400_000, NOW + 4 * 86_400_000)):
         value = encode_record(order_action("KX-A", f"d-{n}", f"c-{n}", ts_ms))
