@@ -137,7 +137,7 @@ class _AccountProducer(Collector):
             )
 
     async def _work(self) -> None:
-        jobs: list[Coroutine[Any, Any, None]] = [self._poller.run(), self._listen(), self._end_on_failure()]
+        jobs: list[Coroutine[Any, Any, None]] = [self._poll(), self._listen(), self._end_on_failure()]
         tasks = [asyncio.create_task(job) for job in jobs]
         stopped = asyncio.create_task(self._stop.wait())
         try:
@@ -148,6 +148,10 @@ class _AccountProducer(Collector):
             for task in (*tasks, stopped):
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+    async def _poll(self) -> None:
+        await self._rest.learn_limits()
+        await self._poller.run()
 
     async def _listen(self) -> None:
         """Pushed fills count only after the account is open: before, the opening may or may not contain them."""

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from app.bus import BusConfig, aiokafka_options
 from app.settings import Settings
 from domain.errors import Fatal, KalshiStreamsError, UserMistake
+from producers.exchange_watch import ExchangeWatch
 from producers.feed import Feed
 from producers.heartbeats import send_heartbeats
 from producers.kafka_start import KAFKA_RETRY_S, check_topics, once_kafka_answers
@@ -105,6 +106,7 @@ class _MarketProducer:
             silence_timeout_s=settings.ws_silence_timeout_s,
         )
         self._list: MarketList | None = None
+        self._exchange = ExchangeWatch()
         self._kafka_problem: str | None = "Kafka not reached yet"
 
     async def run(self, predecessor: str | None) -> None:
@@ -182,7 +184,7 @@ class _MarketProducer:
             self._list = MarketList(
                 rest, settings.market_series, settings.market_events, settings.market_poll_interval_s
             )
-            await self._list.watch(self._feed.set_markets)
+            await asyncio.gather(self._list.watch(self._feed.set_markets), self._exchange.watch(rest))
 
     async def _end_on_failure(self) -> None:
         while self._publisher.failure() is None:  # noqa: ASYNC110  the publisher cannot raise into this task
@@ -201,7 +203,7 @@ class _MarketProducer:
     @asynccontextmanager
     async def _status_server(self) -> AsyncIterator[None]:
         registry = feed_registry(
-            self._counts, [self._publisher, self._feed, *([self._recorder] if self._recorder else [])]
+            self._counts, [self._publisher, self._feed, self._exchange, *([self._recorder] if self._recorder else [])]
         )
         server = StatusServer(
             self._settings.web_bind, self._settings.producer_port, registry, self._status, self._problems
@@ -232,6 +234,7 @@ class _MarketProducer:
             "session_id": feed.session_id,
             "connected": feed.connected,
             "markets": feed.market_states(),
+            "exchange_pause": self._exchange.pause,
             "frames_in": counts.frames_in,
             "records_caused_by_frames": counts.records_caused_by_frames,
             "control_frames": counts.control_frames,

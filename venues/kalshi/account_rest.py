@@ -5,6 +5,7 @@ is spent are the venue's tokens, so that a 429 storm never makes us ask more.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,8 +15,12 @@ import aiohttp
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
+from domain.errors import KalshiStreamsError
 from venues.kalshi.auth import RequestSigner
+from venues.kalshi.exchange import Costs, costs_of, reads_per_s
 from venues.kalshi.rest import RestRefused, RestUnavailable, full_jitter_or_retry_after, retry_after_s
+
+log = logging.getLogger(__name__)
 
 Tier = Literal["basic", "advanced", "premier", "paragon", "prime"]
 #: Tokens a second (reads, writes) of each tier, mid-2026.
@@ -26,10 +31,11 @@ TIER_TOKENS: dict[Tier, tuple[int, int]] = {
     "paragon": (2_000, 2_000),
     "prime": (4_000, 4_000),
 }
-REQUEST_TOKENS = 10  # the default cost; single-order reads are cheaper, which we do not count on
+REQUEST_TOKENS = 10  # the default cost, until the venue has said what a request costs
 BUDGET_SHARE = 0.5  # of the tier's reads: producer market reads with the same key
 IN_FLIGHT_MAX = 2
 TRIES_MAX = 6
+LIMITS_PATH, COSTS_PATH = "/account/limits", "/account/endpoint_costs"
 REQUEST_TIMEOUT_S = 15.0
 BODY_BYTES_MAX = 8 << 20  # a page of a thousand fills is 0.5 MB
 
@@ -63,6 +69,7 @@ class AccountRest:
         #: Why the last answer was none (network, 429, 5xx), until there is one: a retry may still help.
         self.problem: str | None = None
         self.budget = TokenBudget(TIER_TOKENS[tier][0] * BUDGET_SHARE)
+        self.costs = Costs(REQUEST_TOKENS)
         self._base_url = base_url.rstrip("/")
         self._signer = signer
         self._tries_max = tries_max
@@ -101,11 +108,25 @@ class AccountRest:
                 return value
         raise AssertionError("tenacity either returns or raises")
 
+    async def learn_limits(self) -> None:
+        """Take the budget and the costs that the venue says instead of the tier's, which are ours to guess."""
+        try:
+            rate, costs = reads_per_s(await self.get(LIMITS_PATH)), await self.get(COSTS_PATH)
+        except KalshiStreamsError as wrong:
+            log.info("the key's limits are taken from KALSHI_TIER: %s", wrong)
+            return
+        self.costs = costs_of(costs, REQUEST_TOKENS)
+        if rate is not None:
+            self.budget = TokenBudget(rate * BUDGET_SHARE)
+        log.info(
+            "the key may read %s tokens a second, a request costs %d", rate or "an unsaid number of", self.costs.default
+        )
+
     async def _once(self, path: str, params: Mapping[str, str | int]) -> Any:
         if self._session is None:
             raise RuntimeError("use AccountRest as an async context manager")
         async with self._in_flight:
-            await asyncio.sleep(self.budget.wait_s(REQUEST_TOKENS))
+            await asyncio.sleep(self.budget.wait_s(self.costs.of(path)))
             url = self._base_url + path
             headers = self._signer.headers("GET", url, time.time_ns() // 1_000_000) if self._signer else {}
             self.counts["requests"] += 1
