@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     feed_stale_ms: PositiveInt = 15_000
     removed_book_grace_s: PositiveInt = 3_600
     web_bind: str = "127.0.0.1"
+    http_allowed_hosts: Annotated[
+        tuple[str, ...], NoDecode
+    ] = ()  # besides loopback, web_bind and the machine's own name
     web_port: PositiveInt = 6066
     api_token: SecretStr | None = None
     restarts_max: PositiveInt = 10  # `up`: deaths of one component in restart_window_s that are restarted
@@ -134,7 +137,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
-    @field_validator("market_tickers", "market_series", "market_events", mode="before")
+    @field_validator("market_tickers", "market_series", "market_events", "http_allowed_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

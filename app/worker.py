@@ -15,6 +15,7 @@ from faust.types import TP
 from app.assembly import assemble
 from app.bus import aiokafka_options, bus_addresses
 from app.fetching import fetch_in_sessions
+from app.http_guard import guarded, http_guard
 from app.logs import logging_config
 from app.pauses import PromptTableManager, PromptWorker
 from app.settings import Settings, settings
@@ -98,6 +99,7 @@ def build_app(chosen: Settings | None = None, *, transient: bool = False, assemb
         web_bind=conf.web_bind,
         web_port=conf.web_port,
         web_in_thread=False,
+        web_application_options={"middlewares": [guarded(http_guard(conf.web_bind, conf.http_allowed_hosts))]},
         worker_redirect_stdouts=False,
         logging_config=logging_config(group.removeprefix("kalshi-streams-"), conf.log_level, conf.log_format),
         table_standby_replicas=1,

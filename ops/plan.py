@@ -16,6 +16,7 @@ PORT_BASE = 6066
 UP_PORTS = 9  # in a row from --port-base: four workers, two producers, the simulator, Kafka, ClickHouse
 KAFKA_PORT = 9092
 SIMULATOR = "simulator"
+SIMULATOR_ADMIN_FILE = "simulator-admin-token"  # in run/: what a POST to the simulator's /admin must bring
 PRODUCER = "producer-market"
 ACCOUNT = "producer-account"
 STATE = "state"
@@ -173,6 +174,7 @@ class Plan:
         options = self.options
         argv = ["-m", "venues.simulator", "--port", str(self.ports.simulator)]
         argv += ["--public-key", str(self.data / "run" / "simulator-public.pem")]
+        argv += ["--admin-token-file", str(self.data / "run" / SIMULATOR_ADMIN_FILE)]
         if options.feed.kind == "replay":
             argv += ["--source", "capture", "--speed", f"{options.speed:g}"]
             for path in options.feed.captures:

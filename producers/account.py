@@ -88,9 +88,7 @@ class _AccountProducer(Collector):
     async def run(self) -> None:
         registry = CollectorRegistry()
         registry.register(self)
-        server = StatusServer(
-            self._settings.web_bind, self._settings.producer_port, registry, self._status, self._problems
-        )
+        server = StatusServer(self._settings, registry, self._status, self._problems)
         async with AsyncExitStack() as parts:
             parts.push_async_callback(self._publisher.stop)
             await server.start()

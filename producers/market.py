@@ -205,9 +205,7 @@ class _MarketProducer:
         registry = feed_registry(
             self._counts, [self._publisher, self._feed, self._exchange, *([self._recorder] if self._recorder else [])]
         )
-        server = StatusServer(
-            self._settings.web_bind, self._settings.producer_port, registry, self._status, self._problems
-        )
+        server = StatusServer(self._settings, registry, self._status, self._problems)
         await server.start()
         try:
             yield

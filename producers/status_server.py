@@ -7,6 +7,8 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from app.http_guard import guarded, http_guard
+from app.settings import Settings
 from domain.errors import UserMistake
 
 SHUTDOWN_S = 1.0  # for requests under way
@@ -17,16 +19,15 @@ class StatusServer:
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        settings: Settings,
         registry: CollectorRegistry,
         status: Callable[[], dict[str, Any]],
         problems: Callable[[], list[str]],
     ) -> None:
         """`problems` empty means ready."""
-        self._host, self._port = host, port
+        self._host, self._port = settings.web_bind, settings.producer_port
         self._registry, self._status, self._problems = registry, status, problems
-        app = web.Application()
+        app = web.Application(middlewares=[guarded(http_guard(self._host, settings.http_allowed_hosts))])
         app.add_routes(
             [
                 web.get("/healthz", self._healthz),

@@ -17,9 +17,10 @@ from typing import Any
 from account_stores import AccountStores, Fills, get, true_fills, true_orders, true_positions
 
 from ops.data_dir import DataDir
-from ops.plan import UP_PORTS
+from ops.plan import SIMULATOR_ADMIN_FILE, UP_PORTS
 from ops.ports import free_port_base
 from ops.stack import stop_stack
+from venues.simulator.admin import ADMIN_HEADER
 
 DEADLINE_S = 150.0
 
@@ -36,16 +37,20 @@ class AccountStack:
 
     def trade(self, actions: int, **more: Any) -> int:
         """So many steps of the scripted trader; how many fills there are now."""
-        done = get(f"{self.urls['simulator_url']}/admin/account/trade", {"actions": actions, **more})
+        done = self._command("account/trade", {"actions": actions, **more})
         return int(done["fills"])
 
     def strike(self, **faults: Any) -> None:
         """Set faults of the account's answers and frames; the others stay."""
-        assert get(f"{self.urls['simulator_url']}/admin/account/faults", faults) is not None
+        assert self._command("account/faults", faults) is not None
 
     def sever(self) -> None:
         """End every WebSocket of the venue."""
-        assert get(f"{self.urls['simulator_url']}/admin/faults", {"disconnect": 1})
+        assert self._command("faults", {"disconnect": 1})
+
+    def _command(self, what: str, body: dict[str, Any]) -> Any:
+        token = (self.data / "run" / SIMULATOR_ADMIN_FILE).read_text()
+        return get(f"{self.urls['simulator_url']}/admin/{what}", body, {ADMIN_HEADER: token})
 
     def truth(self) -> dict[str, Any]:
         """The ledger."""

@@ -166,11 +166,13 @@ class AccountStores:
         return list(newest.values())
 
 
-def get(url: str, body: Any = None) -> Any:
+def get(url: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
     """The JSON answer, None while there is none. `body`: JSON, or text as it is."""
     data = None if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    kind = {"Content-Type": "text/plain" if isinstance(body, str) else "application/json"}
+    request = urllib.request.Request(url, data, (kind if data else {}) | (headers or {}))
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
     except (OSError, urllib.error.HTTPError):
         return None

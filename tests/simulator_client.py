@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from domain.book import Book
 from domain.units import price_e4_from_cents, price_e4_from_dollars, size_e2_from_contracts, size_e2_from_text
+from venues.simulator.admin import ADMIN_HEADER
 from venues.simulator.server import WS_PATH, Simulator
 
 DEADLINE_S = 90.0
@@ -113,7 +114,9 @@ async def post(simulator: Simulator, path: str, body: dict[str, Any]) -> Any:
     """POST of one JSON document."""
     async with (
         aiohttp.ClientSession() as http,
-        http.post(f"http://127.0.0.1:{simulator.port}{path}", json=body) as answer,
+        http.post(
+            f"http://127.0.0.1:{simulator.port}{path}", json=body, headers={ADMIN_HEADER: simulator.admin_token}
+        ) as answer,
     ):
         return await answer.json()
 

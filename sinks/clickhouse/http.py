@@ -15,6 +15,7 @@ from typing import Any
 
 import chdb
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from sinks.clickhouse.readonly import (
     Refused,
@@ -104,12 +105,13 @@ def _text(answer: bytes) -> str:
 class ReadOnlyHttp:
     """The interface; `app` is an aiohttp application, `start` and `stop` serve it on a port of its own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, guard: Middleware) -> None:
+        """`guard` sees every request first (`app.http_guard`): the port has no password."""
         self._store = store
         self._readers: asyncio.Queue[_Reader] = asyncio.Queue(READERS)
         self._runner: web.AppRunner | None = None
         self.queries = 0
-        self.app = web.Application(client_max_size=QUERY_BYTES_MAX)
+        self.app = web.Application(client_max_size=QUERY_BYTES_MAX, middlewares=[guard])
         self.app.router.add_get("/ping", self._ping)
         self.app.router.add_route("*", "/", self._query)
         self.app.on_startup.append(self._open)

@@ -30,6 +30,7 @@ from ops.engines.kafka import KafkaEngine
 from ops.ports import free_ports
 from ops.topics import apply_topics
 from schemas.registry import BOOK_UPDATES, QUOTE_UPDATES, Topic, decoder
+from venues.simulator.admin import ADMIN_HEADER
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(420)]
 
@@ -37,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PHASE_S = float(os.environ.get("FEED_FAULTS_PHASE_S", "4"))
 RATE, EVERY, STRIKES = 500, 500, 40  # frames/s, one fault in so many frames, KXBTCD markets (with the others < 50)
 PHASES = ("drop", "duplicate", "reorder", "disconnect")
+TOKEN_FILE = "admin-token"
 START_MS = 1_760_000_100_000 // 900_000 * 900_000 + 120_000  # two minutes into a quarter: nothing settles meanwhile
 DEADLINE_S = 90.0
 
@@ -72,7 +74,7 @@ def test_every_gap_is_flagged_and_every_book_is_live_again_and_right(own_kafka: 
         venue, worker = _start(running, own_kafka.bus_url, tmp_path, frames)
         for phase in (*PHASES, "none"):
             faults = {f"{kind}_every": EVERY if kind == phase else 0 for kind in PHASES}
-            _post(f"{venue}/admin/faults", faults)
+            _post(f"{venue}/admin/faults", faults, token=(tmp_path / TOKEN_FILE).read_text())
             served = _get(f"{venue}/admin/status")["source_frames"] + RATE * PHASE_S
             if phase != "none":
                 _until(lambda n=served: _get(f"{venue}/admin/status")["source_frames"] >= n, "phase")
@@ -200,6 +202,7 @@ def _start(running: ExitStack, bus_url: str, folder: Path, frames: int) -> tuple
     simulator = [
         "-m", "venues.simulator", "--port", str(sim_port), "--rate", str(RATE), "--strikes", str(STRIKES),
         "--frames", str(frames), "--start-ms", str(START_MS), "--seed", "5", "--account-rate", "0",
+        "--admin-token-file", str(folder / TOKEN_FILE),
     ]  # fmt: skip
     running.enter_context(_process(simulator, common, folder / "simulator.log"))
     _until(lambda: _get(f"http://{base}/admin/status") is not None, "simulator")
@@ -252,8 +255,9 @@ def _get(url: str) -> Any:
         return None
 
 
-def _post(url: str, body: dict[str, Any]) -> None:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+def _post(url: str, body: dict[str, Any], token: str) -> None:
+    headers = {"Content-Type": "application/json", ADMIN_HEADER: token}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
 

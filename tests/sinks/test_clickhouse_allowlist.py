@@ -11,6 +11,8 @@ import pytest
 from book_topic import batch, make_book_topic
 from query_campaign import EXPRESSIONS, WAYS, queries
 
+from app.clickhouse_http import QUERY_TYPES
+from app.http_guard import guarded, http_guard
 from ops.ports import free_ports
 from sinks.clickhouse.http import ReadOnlyHttp
 from sinks.clickhouse.readonly import Refused, allowed_functions, tree_of
@@ -47,7 +49,7 @@ async def served(new_sink: Any) -> Any:
     await sink.write(batch(make_book_topic(31, 100)))
     await sink.flush()
     (port,) = free_ports(1)
-    http = ReadOnlyHttp(sink.store)
+    http = ReadOnlyHttp(sink.store, guarded(http_guard("127.0.0.1", (), QUERY_TYPES)))
     await http.start("127.0.0.1", port)
     yield sink.store, port
     await http.stop()

@@ -9,6 +9,8 @@ import pytest
 from book_topic import batch, make_book_topic
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from app.clickhouse_http import QUERY_TYPES
+from app.http_guard import guarded, http_guard
 from ops.ports import free_ports
 from sinks.clickhouse.http import ReadOnlyHttp
 
@@ -22,7 +24,7 @@ async def served(new_sink: Any) -> Any:
     await sink.write(batch(make_book_topic(31, 400)))
     await sink.flush()
     (port,) = free_ports(1)
-    http = ReadOnlyHttp(sink.store)
+    http = ReadOnlyHttp(sink.store, guarded(http_guard("127.0.0.1", (), QUERY_TYPES)))
     await http.start("127.0.0.1", port)
     yield sink, port
     await http.stop()

@@ -11,6 +11,7 @@ import pytest
 from simulator_client import Client, as_truth, client_of, finished, fold, get, post, truth, until
 from websockets.exceptions import InvalidStatus
 
+from venues.simulator.admin import ADMIN_HEADER
 from venues.simulator.config import FaultSettings, SimConfig
 from venues.simulator.server import Simulator, serving
 
@@ -219,7 +220,8 @@ async def test_wrong_fault_requests_are_a_400_and_change_nothing(body: str) -> N
     """The faults in force stay what they were."""
     async with serving(faulty(drop_every=77)) as simulator, aiohttp.ClientSession() as http:
         url = f"http://127.0.0.1:{simulator.port}/admin/faults"
-        async with http.post(url, data=body) as answer:
+        headers = {ADMIN_HEADER: simulator.admin_token, "Content-Type": "application/json"}
+        async with http.post(url, data=body, headers=headers) as answer:
             assert answer.status == 400
         assert (await get(simulator, "/admin/faults"))["drop_every"] == 77
 

@@ -64,6 +64,8 @@ async def _run(config: SimConfig, account: Account) -> None:
             "coinbase_ws_url": f"ws://{base}/coinbase",
             "markets": sorted(simulator.hub.markets),
         }
+        if config.admin_token_file is None:
+            ready["admin_token"] = simulator.admin_token
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         await stop.wait()

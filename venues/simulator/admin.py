@@ -7,10 +7,13 @@ GET  /admin/faults               the repeating faults in force
 POST /admin/faults               any of config.FaultSettings, and the one-shot ones below
 GET  /admin/sent[?since=n]       with --stamp-us: [connection, sid, seq, sent_ns], and the next `since`
 POST /admin/markets              {"add": ticker, ...} or {"settle": ticker, "result": "yes"|"no"}
+
+Whatever is not a GET needs the token of this run in X-Admin-Token, those of the extensions too.
 """
 
 import base64
 import binascii
+import hmac
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from itertools import islice
@@ -18,6 +21,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from venues.simulator.channels import BOOK, Extension
 from venues.simulator.config import FaultSettings
@@ -29,6 +33,27 @@ from venues.simulator.market import Market
 _REPEATING = {field.name for field in fields(FaultSettings)}
 ADDED_OPEN_S = 3_600
 GAPS_SHOWN = 2_000  # newest in the status, which is polled; some 300 kB
+
+
+ADMIN_HEADER = "X-Admin-Token"
+_READS = ("GET", "HEAD")
+
+
+def token_guard(token: str) -> Middleware:
+    """Middleware: 401 for a change under /admin without the token. By the route that was found, not by the spelling of
+    the path."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is None or not resource.canonical.startswith("/admin") or request.method in _READS:
+            return await handler(request)
+        given = request.headers.get(ADMIN_HEADER, "")
+        if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
+            return await handler(request)
+        return web.json_response({"error": f"{ADMIN_HEADER}: expected the token of this run"}, status=401)
+
+    return check
 
 
 class Admin:

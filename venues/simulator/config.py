@@ -73,6 +73,9 @@ class SimConfig:
     public_key: Annotated[Path | None, Told("PEM file; without it nobody is refused")] = None
     key_id: Annotated[str | None, Told("the only key id let in")] = None
     clock_skew_s: int = 30
+    admin_token_file: Annotated[
+        Path | None, Told("where the token of this run that POST /admin needs is written; else it is said on stdout")
+    ] = None
     stamp_us: Annotated[bool, Told("keep send times for GET /admin/sent")] = False
     max_markets_per_sub: Annotated[int, Told("beyond it error 26")] = 1_000
     ping_interval_s: float = 10.0

@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from app.http_guard import guarded, http_guard
 from domain.errors import UserMistake
 from venues.simulator import commands
-from venues.simulator.admin import Admin
+from venues.simulator.admin import Admin, token_guard
 from venues.simulator.channels import Extension
 from venues.simulator.coinbase import CoinbaseFeed
 from venues.simulator.config import SimConfig
@@ -38,10 +42,12 @@ class Simulator:
             self.hub.channels.update({channel.name: channel for channel in extension.channels()})
         self.coinbase = CoinbaseFeed(self.source.spot_now)
         self.port = 0
+        self.admin_token = secrets.token_urlsafe()
 
     def application(self) -> web.Application:
         """All routes."""
-        app = web.Application()
+        guards = (guarded(http_guard(self.config.host)), token_guard(self.admin_token))
+        app = web.Application(middlewares=guards)
         app.router.add_get(WS_PATH, self._kalshi)
         app.router.add_get("/coinbase", self.coinbase.handle)
         app.router.add_routes(Rest(self.hub, self.gate, self.hub.exchange).routes())
@@ -81,9 +87,11 @@ async def serving(config: SimConfig, extensions: Iterable[Extension] = ()) -> As
     """A simulator that listens (`.port`) until the block ends.
 
     Raises:
-        UserMistake: the port is taken, a capture or key cannot be read.
+        UserMistake: the port is taken, a capture or key cannot be read, the token's file cannot be written.
     """
     simulator = Simulator(config, extensions)
+    if config.admin_token_file is not None:
+        _write_token(config.admin_token_file, simulator.admin_token)
     runner = web.AppRunner(simulator.application(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     tasks: list[asyncio.Future[None]] = []
@@ -104,6 +112,16 @@ async def serving(config: SimConfig, extensions: Iterable[Extension] = ()) -> As
             with contextlib.suppress(ConnectionError, TimeoutError):
                 await asyncio.wait_for(session.ws.close(code=WSCloseCode.GOING_AWAY), timeout=1.0)
         await runner.cleanup()
+
+
+def _write_token(path: Path, token: str) -> None:
+    """Anew with each run, and never readable by others, not even for a moment."""
+    try:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token)
+    except OSError as wrong:
+        raise UserMistake(f"--admin-token-file {path}: {wrong.strerror}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:
