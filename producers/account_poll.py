@@ -16,11 +16,12 @@ from producers.account_mark import Mark, believed, load_mark, save_mark
 from producers.account_nameless import NamelessFills
 from producers.account_opening import OpeningReader
 from producers.account_reporter import AccountReporter, Item
+from producers.account_settlements import SettlementPoller
 from producers.account_walk import WalkResult, walk
 from producers.poll_pace import PollPace
 from producers.publisher import Publisher
 from schemas.account_records import OpeningPositionPayload
-from venues.kalshi.account_reports import created_ms_of, order_id_of
+from venues.kalshi.account_reports import created_ms_of, order_id_of, order_in
 from venues.kalshi.account_rest import AccountRest
 from venues.kalshi.rest import RestRefused, RestUnavailable
 
@@ -53,6 +54,7 @@ class AccountPoller:
         self._mark_path = mark_path
         self._pace = PollPace(interval_s, is_hurried)
         self._overlap_ms = overlap_s * 1_000
+        self._settlements = SettlementPoller(rest, reporter, self._overlap_ms)
         self._held: set[str] = set()  # markets whose last polled position was not flat
 
     async def run(self) -> None:
@@ -93,7 +95,7 @@ class AccountPoller:
         fills_ms, fills_problem = await self._poll_fills(mark, archived.fills_ms)
         orders_ms, resting, orders_problem = await self._poll_orders(mark, archived.orders_ms)
         positions_problem = await self._poll_positions()
-        settlements_ms, settlements_problem = await self._poll_settlements(mark)
+        settlements_ms, settlements_problem = await self._settlements.poll(mark)
         if not await self._publisher.flush(ACK_TIMEOUT_S):
             return "Kafka did not acknowledge the poll; it will be repeated"
         moved = Mark(
@@ -184,7 +186,11 @@ class AccountPoller:
         if problem is not None:
             return 0, list(dict.fromkeys((*mark.resting, *resting))), problem
         vanished = [order_id for order_id in mark.resting if order_id not in told]
-        unknown = {name for name in vanished[:VANISHED_PER_POLL_MAX] if not await self._ask_order(name)}
+        incomplete = [name for name in self._reporter.incomplete if name not in told]
+        wanted = list(dict.fromkeys((*vanished[:VANISHED_PER_POLL_MAX], *incomplete[:VANISHED_PER_POLL_MAX])))
+        unknown = {name for name in wanted if not await self._ask_order(name)}
+        for name in (*told, *wanted):
+            self._reporter.incomplete.pop(name, None)
         if unknown or since_s * 1_000 < archived_ms:
             await self._read_archived_orders(since_s * 1_000, unknown)
         if not unread + live.dropped:
@@ -199,8 +205,10 @@ class AccountPoller:
             if refused.status != 404:
                 raise
             return False
-        if isinstance(body, dict) and isinstance(body.get("order"), dict):
-            self._reporter.say_order(body["order"], "rest")
+        order = order_in(body)
+        if order is None:
+            return False
+        self._reporter.say_order(dict(order), "rest")
         return True
 
     async def _read_archived_orders(self, since_ms: int, unknown: set[str]) -> None:
@@ -239,20 +247,6 @@ class AccountPoller:
                 self._reporter.say_position({"ticker": market_ticker, "position": 0}, "rest")
             self._held = held
         return result.problem
-
-    async def _poll_settlements(self, mark: Mark) -> tuple[int, str | None]:
-        cutoff_ms = max(0, mark.opening_ms, mark.settlements_ms - self._overlap_ms)
-        newest_ms = 0
-
-        def on_page(items: list[Item]) -> bool:
-            nonlocal newest_ms
-            told = [self._reporter.say_settlement(item) for item in items]
-            newest_ms = max([newest_ms, *(s.settled_ts_ms for s in told if s is not None)])
-            return any(s is not None and s.settled_ts_ms < cutoff_ms for s in told)
-
-        params = {"min_ts": cutoff_ms // 1_000} if cutoff_ms else {}
-        result = await walk(self._rest, "/portfolio/settlements", "settlements", params, on_page)
-        return (newest_ms if result.complete else 0), result.problem
 
     async def _open_account(self) -> Mark:
         """The first start ever."""

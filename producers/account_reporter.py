@@ -16,6 +16,7 @@ from msgspec import structs
 from domain.fill_facts import FILL_GATES
 from domain.times import is_plausible
 from producers.publisher import Publisher
+from producers.said import REPEAT_S, Said
 from schemas import account_records as a
 from schemas.codec import canonical_json, encode_record
 from schemas.records import Record
@@ -33,14 +34,22 @@ from venues.kalshi.account_records import (
     resting_orders,
     settlement_report,
 )
-from venues.kalshi.account_reports import order_of, position_after, position_of, settlement_of
+from venues.kalshi.account_reports import (
+    is_incomplete_order,
+    order_id_of,
+    order_in,
+    order_of,
+    position_after,
+    position_of,
+    settlement_of,
+)
 
 log = logging.getLogger("account")
 
-REPEAT_S = 600.0  # an unchanged position or order state is said again this often
 #: A changed position is said once more so long after: whether it still differs from ours is judged by these two.
 CONFIRM_S = 40.0
-SAID_MAX = 20_000  # remembered statements and dead letters; the oldest go, which costs a repetition
+SETTLEMENT_REPEAT_S = 86_400.0  # of a settlement nothing can be lost that the next start does not say again
+INCOMPLETE_MAX = 10_000  # orders to be asked for; the oldest go, which the walks of the orders find all the same
 MARKETS_OF_FILLS_MAX = 100_000  # recent fill ids with their market, 15 MB
 
 IMPLAUSIBLE_TIME = "implausible_time"  # a fill or a settlement of the future, by our clock
@@ -61,12 +70,13 @@ class AccountReporter:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.incomplete: OrderedDict[str, None] = OrderedDict()  # orders that were named and not described
         self.opening_ms = -1  # fills at or before it are in the opening positions
         self._publisher = publisher
         self._session_id = session_id
         self._clock_ms = clock_ms
         self._reports = 0
-        self._said: OrderedDict[str, tuple[bytes, int, bool]] = OrderedDict()
+        self._said = Said()
         self._market_of: OrderedDict[str, str] = OrderedDict()
         self._sane_sources: set[str] = set()
         self._resting_markets: set[str] = set()  # markets of the last list of resting orders
@@ -124,15 +134,22 @@ class AccountReporter:
             return
         if position is None:
             return
-        self._said.pop(f"position rest {fill.market_ticker}", None)  # what a poll says next is news again
+        self._said.forget(f"position rest {fill.market_ticker}")  # what a poll says next is news again
         self._say_position_report(position, "ws", "positions_after_fills")
 
     # --- orders, positions, settlements ---
 
     def say_order(self, item: Item, channel: Channel) -> a.OrderReportPayload | None:
         """Publish one order state; None where it was refused."""
+        inner = order_in(item)
+        if inner is None:
+            self.counts["order_errors"] += 1
+            return None
+        if is_incomplete_order(inner, channel):
+            self._note_incomplete(order_id_of(inner))
+            return None
         try:
-            order = self._without_impossible_times(order_of(item))
+            order = self._without_impossible_times(order_of(inner))
         except AccountRefused as refused:
             self._refuse(refused, item, channel)
             return None
@@ -140,6 +157,13 @@ class AccountReporter:
             record = order_report(order, _SOURCES[channel], self._clock_ms())
             self._publish(ORDER_REPORTS.name, order.market_ticker, record, f"orders_{channel}")
         return order
+
+    def _note_incomplete(self, order_id: str) -> None:
+        """The next poll asks for it."""
+        self.counts["orders_incomplete"] += 1
+        self.incomplete[order_id] = None
+        if len(self.incomplete) > INCOMPLETE_MAX:
+            self.incomplete.popitem(last=False)
 
     def say_resting(self, resting: dict[str, str], as_of_ms: int) -> None:
         """Publish, per market, which orders rest by a complete walk (order id -> market). A market that is no longer
@@ -183,7 +207,12 @@ class AccountReporter:
             return None
         if settlement.settled_ts_ms <= self.opening_ms:
             self.counts["settlements_in_opening"] += 1
-        elif self._is_news(f"settlement {settlement.market_ticker}", canonical_json(settlement)):
+        elif self._is_news(
+            f"settlement {settlement.market_ticker}",
+            canonical_json(settlement),
+            SETTLEMENT_REPEAT_S,
+            SETTLEMENT_REPEAT_S,
+        ):
             record = settlement_report(settlement, self._clock_ms())
             self._publish(POSITION_REPORTS.name, settlement.market_ticker, record, "settlements_rest")
         return settlement
@@ -235,20 +264,10 @@ class AccountReporter:
         event = {"event": name, "reason": refused.reason, "detail": refused.detail}
         log.warning(json.dumps({**event, "count": self.refused[refused.reason], "item_keys": sorted(item)[:30]}))
 
-    def _is_news(self, what: str, content: bytes, confirm_s: float = REPEAT_S) -> bool:
-        """Whether this says something else than last time, or long enough ago: the first repetition after `confirm_s`,
-        the others each after `REPEAT_S`."""
-        now_ms = self._clock_ms()
-        before = self._said.get(what)
-        is_same = before is not None and before[0] == content
-        if before is not None and is_same and now_ms - before[1] < (REPEAT_S if before[2] else confirm_s) * 1_000:
-            self.counts["unchanged"] += 1
-            return False
-        self._said[what] = (content, now_ms, is_same)
-        self._said.move_to_end(what)
-        if len(self._said) > SAID_MAX:
-            self._said.popitem(last=False)
-        return True
+    def _is_news(self, what: str, content: bytes, confirm_s: float = REPEAT_S, repeat_s: float = REPEAT_S) -> bool:
+        is_news = self._said.is_news(what, content, self._clock_ms(), confirm_s, repeat_s)
+        self.counts["unchanged"] += not is_news
+        return is_news
 
     def _log_sanity(self, batch: list[Item], channel: Channel) -> None:
         """The seeds' `fill_source_sanity`, once per channel and process."""

@@ -21,13 +21,12 @@ from producers.connection import FrameConnection, open_connection
 from producers.private_channels import PrivateChannels
 from producers.publisher import Publisher
 from venues.kalshi.auth import RequestSigner
+from venues.kalshi.numbers import decode_exact
 
 log = logging.getLogger("account")
 
 TICK_S = 0.05  # how often pause, silence and unanswered commands are looked at
 TERMINAL_CODES = frozenset({10, 25})  # a subscription is over; where the venue does not say which: connect anew
-
-_decode = msgspec.json.Decoder().decode
 
 
 class AccountStream:
@@ -112,7 +111,7 @@ class AccountStream:
         self.counts["frames_in"] += 1
         self.last_frame_ms = received_ns // 1_000_000
         try:
-            frame = _decode(data) if is_text else None
+            frame = decode_exact(data) if is_text else None
         except (msgspec.DecodeError, UnicodeDecodeError):
             frame = None
         if not isinstance(frame, dict):

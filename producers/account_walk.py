@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 PAGE_LIMIT = 200
 PAGES_MAX = 5_000  # a million items: a day at ten fills a second; a longer absence needs several walks
-SAME_PAGE_TRIES_MAX = 3  # a page that names itself as the next one, or one of a wrong shape, is asked again so often
+SHAPE_TRIES_MAX = 3  # a page of a wrong shape is asked again so often
 
 #: Takes the items of one page; True when the walk has gone far enough.
 OnPage = Callable[[list[dict[str, Any]]], bool]
@@ -35,12 +35,14 @@ class WalkResult:
 async def walk(rest: AccountRest, path: str, name: str, params: Mapping[str, str | int], on_page: OnPage) -> WalkResult:
     """Hand every page's items to `on_page` until it has enough or the list ends.
 
-    A list that repeats itself for ever, or has another shape, ends the walk as incomplete with a problem.
+    A cursor that was there already ends it: the venue's lists have been seen to lead back into themselves, and all was
+    read by then. If what it brought was only the same page once more, nothing says that there is no other: the walk is
+    incomplete then, with a problem, as where the answers have another shape.
 
     Raises:
         RestUnavailable, RestRefused: as `AccountRest.get`.
     """
-    result, cursor, seen, tries = WalkResult(), "", {""}, 0
+    result, cursor, seen, tries = WalkResult(), "", set[str](), 0
     previous: bytes | None = None
     while result.pages < PAGES_MAX:
         asked = {"limit": PAGE_LIMIT, **params, **({"cursor": cursor} if cursor else {})}
@@ -49,22 +51,20 @@ async def walk(rest: AccountRest, path: str, name: str, params: Mapping[str, str
         if page.error is not None:
             log.warning("%s: %s", path, page.error)
             tries += 1
-            if tries > SAME_PAGE_TRIES_MAX:
+            if tries > SHAPE_TRIES_MAX:
                 result.problem = page.error
                 return result
             continue
         encoded = msgspec.json.encode(page.items)
         is_repeated, previous = bool(page.items) and encoded == previous, encoded
+        result.clean = result.clean and not is_repeated
         enough = _take(page, result, on_page)
-        if enough or not page.cursor:
+        if page.cursor in seen and is_repeated and not enough:
+            result.problem = f"{path}: the same page again"
+            return result
+        if enough or not page.cursor or page.cursor in seen:
             result.complete = True
             return result
-        if page.cursor in seen or is_repeated:
-            result.clean = False
-            tries += 1
-            if tries > SAME_PAGE_TRIES_MAX:
-                result.problem = f"{path}: the same page again and again"
-                return result
         seen.add(page.cursor)
         cursor = page.cursor
     result.problem = f"{path}: expected a last page, was none after {PAGES_MAX}"

@@ -120,7 +120,8 @@ class OpeningPositionPayload(Payload):
 
 
 class SettlementReportPayload(Payload):
-    """The market's end. `value_e4`: what one YES contract pays (0..10000); null for void, where `revenue_e6` counts."""
+    """The market's end. `value_e4`: what one YES contract pays (0..10000); null for void, and where the venue does not
+    say the value: `revenue_e6` counts then."""
 
     market_ticker: Ticker
     result: Literal["yes", "no", "scalar", "void"]

@@ -2,87 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from account_desk import Desk, KeepingPublisher
+from account_world import world
 
 from producers.account_mark import load_mark, save_mark
 from producers.account_opening import OpeningReader
-from producers.account_poll import AccountPoller
-from producers.account_reporter import AccountReporter
-from venues.kalshi.account_rest import AccountRest, TokenBudget
 from venues.kalshi.rest import RestRefused
-from venues.simulator.account import Account
-from venues.simulator.account_door import AccountFaults
-from venues.simulator.account_ledger import Action, Side
-from venues.simulator.config import SimConfig
-from venues.simulator.server import serving
-
-DEADLINE_S = 90.0
-
-
-class World:
-    """A simulated account that trades when told, and a poller of it, without Kafka."""
-
-    def __init__(self, account: Account, sim: Any, rest: AccountRest, mark_path: Path) -> None:
-        self.account, self.hub, self.rest, self.mark_path = account, sim.hub, rest, mark_path
-        self.publisher = KeepingPublisher()
-
-    async def poll(self) -> str | None:
-        """One poll of a producer that just started."""
-        reporter = AccountReporter(self.publisher, "session")  # type: ignore[arg-type]
-        poller = AccountPoller(self.rest, reporter, self.publisher, self.mark_path, interval_s=10, overlap_s=1)  # type: ignore[arg-type]
-        return await poller.poll_once()
-
-    def fill(self, count_e2: int, side: Side = "yes", action: Action = "buy", age_s: float = 0.0) -> str:
-        """An order that is filled whole, so long ago; its id."""
-        now_us = time.time_ns() // 1_000 - int(age_s * 1_000_000)
-        order = self.account.ledger.place(self.ticker, side, action, 4_000, count_e2, now_us)
-        self.account.ledger.fill(order, 4_000, count_e2, now_us, is_taker=True)
-        return order.order_id
-
-    @property
-    def ticker(self) -> str:
-        return next(iter(sorted(self.hub.markets)))
-
-    def desk(self) -> Desk:
-        desk = Desk()
-        for _, _, record in self.publisher.records:
-            desk.read(record)
-        return desk
-
-    def held_e2(self) -> int:
-        return self.desk().states[self.ticker].fold.count_e2
-
-
-@asynccontextmanager
-async def world(tmp_path: Path, **options: Any) -> AsyncIterator[World]:
-    config = SimConfig(rate=2_000, strikes=1, **options)
-    account = Account(config, actions_per_s=0, budget_per_s=1_000_000)
-    async with AsyncExitStack() as parts:
-        sim = await parts.enter_async_context(serving(config, (account,)))
-        rest = await parts.enter_async_context(AccountRest(f"http://127.0.0.1:{sim.port}/trade-api/v2", None))
-        rest.budget = TokenBudget(1_000_000)
-        async with asyncio.timeout(DEADLINE_S):
-            while not sim.hub.markets or account.door.hub is None:  # noqa: ASYNC110  the simulator tells nobody
-                await asyncio.sleep(0.01)
-        yield World(account, sim, rest, tmp_path / "account" / "mark.json")
 
 
 async def test_a_position_whose_fills_are_all_archived_is_held(tmp_path: Path) -> None:
     """+150 since long before the live tier, no fill in it: 150 are held, and what is traded next is added."""
-    async with world(tmp_path, live_fills_s=3_600) as w:
+    async with world(tmp_path, live_fills_s=3_600, account_vintage="d") as w:
         w.fill(15_000, age_s=7_200)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         assert w.held_e2() == 15_000
 
         w.fill(1_000)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         assert w.held_e2() == 16_000
         assert w.desk().states[w.ticker].fold.cost_e6 == 16_000 * 4_000
 
@@ -90,14 +30,14 @@ async def test_a_position_whose_fills_are_all_archived_is_held(tmp_path: Path) -
 async def test_positions_that_lag_behind_the_fills_open_the_account_right(tmp_path: Path) -> None:
     """The fill of a moment ago is not in the positions answer yet: +30 in the end, not +20 for ever."""
     async with world(tmp_path) as w:
-        w.account.door.faults = msgspec.convert({"positions_lag_s": 1.5}, AccountFaults)
+        w.strike(positions_lag_s=1.5)
         w.fill(2_000, age_s=600)
         w.fill(1_000)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         assert w.held_e2() == 3_000
         await asyncio.sleep(0.01)  # the next fill is of a later millisecond than the answers
         w.fill(500, action="sell")
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         assert w.held_e2() == 2_500
 
 
@@ -105,11 +45,11 @@ async def test_a_fill_of_whole_seconds_right_after_the_opening_is_folded(tmp_pat
     """It is of the second in which the account was opened, by its own time of before that: not in the opening."""
     async with world(tmp_path) as w:
         w.fill(2_000, age_s=600)
-        assert await w.poll() is None
-        w.account.door.faults = msgspec.convert({"mix_units": True}, AccountFaults)
+        assert await w.restart_and_poll() is None
+        w.strike(mix_units=True)
         for _ in range(2):  # one tells seconds, the other milliseconds
             w.fill(100)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         assert w.held_e2() == 2_200
 
 
@@ -117,7 +57,7 @@ async def test_an_account_that_never_rests_is_opened_all_the_same(tmp_path: Path
     """Fills all the time, answers that lag: each fill is in the opening or folded, none in both."""
     monkeypatch.setattr("producers.account_opening.QUIET_TRIES", 2)
     async with world(tmp_path) as w:
-        w.account.door.faults = msgspec.convert({"positions_lag_s": 0.5}, AccountFaults)
+        w.strike(positions_lag_s=0.5)
 
         async def trade() -> None:
             while True:
@@ -126,10 +66,10 @@ async def test_an_account_that_never_rests_is_opened_all_the_same(tmp_path: Path
 
         task = asyncio.create_task(trade())
         await asyncio.sleep(0.6)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         task.cancel()
         await asyncio.sleep(0.6)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         assert w.held_e2() == w.account.ledger.positions[w.ticker].net_e2
 
 
@@ -175,7 +115,7 @@ async def test_fills_that_were_archived_while_nobody_looked_are_read(tmp_path: P
     """Away for longer than the live tier reaches: the archived fills and the live ones are all folded, once."""
     async with world(tmp_path, live_fills_s=3_600) as w:
         w.fill(1_000, age_s=36_000)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         mark = load_mark(w.mark_path)
         assert mark is not None
         away = time.time_ns() // 1_000_000 - 30_000_000
@@ -186,7 +126,7 @@ async def test_fills_that_were_archived_while_nobody_looked_are_read(tmp_path: P
         w.fill(2_000, age_s=20_000)
         w.fill(400, age_s=10_000, action="sell")
         w.fill(30, age_s=60)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         desk = w.desk()
         assert sorted(fill.count_e2 for fill in desk.fills.values()) == [30, 400, 2_000]
         assert w.held_e2() == 1_630
@@ -201,7 +141,7 @@ async def test_orders_that_were_archived_while_nobody_looked_get_their_end(tmp_p
     async with world(tmp_path, live_orders_s=3_600) as w:
         ledger, now_us = w.account.ledger, time.time_ns() // 1_000
         order = ledger.place(w.ticker, "yes", "buy", 4_000, 1_000, now_us - 40_000_000_000)
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
         ledger.cancel(order, now_us - 20_000_000_000)
         other = w.fill(200, age_s=15_000)
         mark = load_mark(w.mark_path)
@@ -211,7 +151,7 @@ async def test_orders_that_were_archived_while_nobody_looked_get_their_end(tmp_p
         save_mark(w.mark_path, mark)
         if forgotten:
             del ledger.by_id[order.order_id]
-        assert await w.poll() is None
+        assert await w.restart_and_poll() is None
 
         orders = w.desk().orders
         assert orders[order.order_id].status == "canceled"

@@ -2,80 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from account_desk import Desk, KeepingPublisher
+from account_world import until, world
 
 from producers.account_mark import Mark, load_mark, save_mark
 from producers.account_poll import AccountPoller
-from producers.account_reporter import AccountReporter
 from producers.account_stream import AccountStream
 from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
-from venues.kalshi.account_rest import AccountRest, TokenBudget
 from venues.kalshi.rest import RestUnavailable
-from venues.simulator.account import Account
-from venues.simulator.account_door import AccountFaults
-from venues.simulator.config import SimConfig
-from venues.simulator.server import serving
 
 pytestmark = pytest.mark.long
-
-DEADLINE_S = 90.0
-PLENTY = 1_000_000  # tokens: these tests are about answers, not about pace
-
-
-class World:
-    """A simulated account and a poller of it, without Kafka."""
-
-    def __init__(self, account: Account, sim: Any, rest: AccountRest, mark_path: Path) -> None:
-        self.account, self.hub, self.port, self.mark_path = account, sim.hub, sim.port, mark_path
-        self.publisher = KeepingPublisher()
-        self.reporter = AccountReporter(self.publisher, "session")  # type: ignore[arg-type]
-        self.rest = rest
-        self.poller = self.new_poller()
-
-    def new_poller(self) -> AccountPoller:
-        """As after a restart: only the mark is left."""
-        return AccountPoller(self.rest, self.reporter, self.publisher, self.mark_path, interval_s=10, overlap_s=60)  # type: ignore[arg-type]
-
-    def trade(self, actions: int) -> None:
-        for _ in range(actions):
-            self.account.act(self.hub)
-        self.hub.flush()
-
-    def strike(self, **faults: object) -> None:
-        self.account.door.faults = msgspec.convert(faults, AccountFaults)
-
-    def desk(self) -> Desk:
-        desk = Desk()
-        for _, _, record in self.publisher.records:
-            desk.read(record)
-        return desk
-
-
-@asynccontextmanager
-async def world(tmp_path: Path, budget: int = PLENTY) -> AsyncIterator[World]:
-    """An account with open markets that trades only when told."""
-    config = SimConfig(rate=2_000, strikes=3, account_vintage="mixed")
-    account = Account(config, actions_per_s=0, budget_per_s=budget)
-    async with AsyncExitStack() as parts:
-        sim = await parts.enter_async_context(serving(config, (account,)))
-        rest = await parts.enter_async_context(AccountRest(f"http://127.0.0.1:{sim.port}/trade-api/v2", None))
-        if budget == PLENTY:
-            rest.budget = TokenBudget(PLENTY)
-        await until(lambda: sum(1 for m in sim.hub.markets.values() if m.book.yes and m.book.no) >= 3)
-        yield World(account, sim, rest, tmp_path / "account" / "mark.json")
-
-
-async def until(holds: Any) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not holds():  # noqa: ASYNC110  the simulator tells nobody
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(

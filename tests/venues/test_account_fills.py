@@ -176,6 +176,8 @@ def test_every_gate_is_one_code_from_the_producer_to_the_store() -> None:
         ({"items": []}, 0, 0, "", False),
         ({"fills": [SEED, "text", 7, None, [SEED]]}, 1, 4, "", False),
         ({"fills": [SEED], "cursor": None}, 1, 0, "", False),
+        ({"fills": None, "cursor": ""}, 0, 0, "", False),
+        ({"fills": None, "data": [SEED]}, 1, 0, "", False),
         ("service unavailable", 0, 0, "", True),
         (None, 0, 0, "", True),
         (12, 0, 0, "", True),

@@ -101,10 +101,11 @@ def test_pushed_positions_of_both_vintages_mean_the_same_money(item: dict, posit
 @pytest.mark.parametrize(
     ("changes", "value_e4"),
     [({}, 10_000), ({"market_result": "no"}, 0), ({"market_result": "scalar", "value": 37}, 3_700),
-     ({"market_result": "scalar", "value_dollars": "0.3725"}, 3_725), ({"market_result": "void"}, None)],
+     ({"market_result": "scalar", "value_dollars": "0.3725"}, 3_725), ({"market_result": "void"}, None),
+     ({"market_result": "scalar", "value": None}, None), ({"market_result": "yes", "value": None}, 10_000)],
 )  # fmt: skip
 def test_a_settlement_says_what_one_yes_contract_paid(changes: dict, value_e4: int | None) -> None:
-    """yes pays a dollar, no nothing, scalar its value; void leaves it to the revenue."""
+    """yes pays a dollar, no nothing, scalar its value; void, and a scalar without a value, leave it to the revenue."""
     settlement = settlement_of({**SETTLEMENT, **changes})
 
     assert (settlement.value_e4, settlement.revenue_e6, settlement.fees_e6) == (value_e4, 10_000_000, 730_000)
@@ -127,6 +128,12 @@ def test_a_settlement_says_what_one_yes_contract_paid(changes: dict, value_e4: i
         (settlement_of, SETTLEMENT, {"market_result": ""}, "settlement_invalid_result"),
         (settlement_of, SETTLEMENT, {"settled_time": None}, "settlement_missing_ts"),
         (settlement_of, SETTLEMENT, {"market_result": "scalar", "value": 120}, "settlement_invalid_value"),
+        (
+            settlement_of,
+            SETTLEMENT,
+            {"market_result": "scalar", "value": None, "revenue": None},
+            "settlement_invalid_value",
+        ),
         (settlement_of, SETTLEMENT, {"revenue": []}, "settlement_bad_number"),
     ],
 )

@@ -51,7 +51,8 @@ class Unwrapped:
 
 
 def unwrap(body: object, *names: str) -> Unwrapped:
-    """The list inside an answer: the answer itself, or under the first of `names`, `data`, `items`.
+    """The list inside an answer: the answer itself, or under the first of `names`, `data`, `items`; null where a list
+    is meant is an empty one.
 
     Anything else (text, a number, an object without such a list) is no items and an error, never an exception.
     """
@@ -59,7 +60,8 @@ def unwrap(body: object, *names: str) -> Unwrapped:
     listed: object = body
     if isinstance(body, Mapping):
         cursor = body.get("cursor")
-        listed = next((body[name] for name in (*names, "data", "items") if isinstance(body.get(name), list)), None)
+        known = [body[name] for name in (*names, "data", "items") if name in body]
+        listed = next((value for value in known if isinstance(value, list)), [] if None in known else None)
     if not isinstance(listed, list):
         shape = type(body).__name__ if not isinstance(body, Mapping) else f"object with {sorted(map(str, body))[:8]}"
         return Unwrapped([], 0, "", f"expected a list or an object with {'|'.join(names)}, was {shape}"[:200])

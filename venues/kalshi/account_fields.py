@@ -98,7 +98,8 @@ def leg_price_e4(item: Item, leg: str) -> int | None:
     price = first(item, f"{leg}_price")
     if price is None:
         return None
-    is_cents = type(price) is int or (isinstance(price, str) and price.isdigit())
+    # A number of one and more counts cents, however it is written: no contract costs a dollar.
+    is_cents = price.isdigit() if isinstance(price, str) else isinstance(price, float | Decimal | int) and price >= 1
     return _contract_price(scaled(price, 2 if is_cents else 4, f"{leg}_price"))
 
 
@@ -149,11 +150,16 @@ def _classed(value: object) -> tuple[int, str] | None:
         return None
     if isinstance(value, str):
         return rfc3339_ms(value), "ts_ms" if "." in value else "ts"
-    if isinstance(value, float):
-        # Seconds with a fraction, by their decimal text, so that .109 stays 109 ms; from 1e11 on they are ms.
-        return scaled(value, 3 if value < SECONDS_MAX else 0, "ts", exact=False), "ts_ms"
+    if isinstance(value, float | Decimal):
+        return _fraction_ms(value), "ts_ms"
     ms = event_ms(None, value)
     return None if ms is None else (ms, "ts" if ms != value else "ts_ms")
+
+
+def _fraction_ms(value: float | Decimal) -> int:
+    """Seconds with a fraction, by their decimal text, so that .109 stays 109 ms; from 1e11 on they are ms."""
+    whole = scaled(value, 0, "ts", exact=False)
+    return event_ms(None, scaled(value, 3, "ts", exact=False) if 0 <= whole < SECONDS_MAX else whole) or 0
 
 
 def time_ms(item: Item, *names: str) -> int | None:
@@ -161,4 +167,6 @@ def time_ms(item: Item, *names: str) -> int | None:
     value = first(item, *names)
     if isinstance(value, str) and value.isdigit():
         value = int(value)
+    if isinstance(value, float | Decimal):
+        return _fraction_ms(value)
     return None if value is None else event_ms(None, value)

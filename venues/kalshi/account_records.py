@@ -16,6 +16,7 @@ from venues.kalshi.account import AccountRefused
 
 WS_SOURCE = "kalshi_ws"
 REST_SOURCE = "kalshi_rest"
+_as_it_came = msgspec.json.Encoder(decimal_format="number").encode  # numbers are read as their text and written as it
 
 
 def fill_report(payload: a.FillReportPayload, source: str, ts_ingest: int) -> a.FillReport:
@@ -92,6 +93,6 @@ def settlement_report(payload: a.SettlementReportPayload, ts_ingest: int) -> a.S
 
 def dead_letter(refused: AccountRefused, item: object, source: str, ts_ingest: int) -> r.DeadLetter:
     """A refused item, as it came. Keyed by its content: a poll that repeats it makes no second dead letter."""
-    raw = msgspec.json.encode(item)
+    raw = _as_it_came(item)
     digest = hashlib.sha256(b"|".join((source.encode(), refused.reason.encode(), raw))).hexdigest()
     return refused_input(source, digest, ts_ingest, raw, refused.market_ticker, refused)

@@ -3,6 +3,7 @@
 Integer money is cents in REST answers and centi-cents (1/10,000 dollar) in WebSocket messages.
 """
 
+from collections.abc import Mapping
 from typing import Literal, cast
 
 from domain.errors import MalformedFrame
@@ -21,6 +22,27 @@ from venues.kalshi.account_direction import Channel, UnclearDirection, order_dir
 _INT_MONEY_E6 = {"rest": 10_000, "ws": 100}
 _STATUS = {"resting": "resting", "canceled": "canceled", "cancelled": "canceled", "executed": "executed"}
 _RESULTS = ("yes", "no", "scalar", "void")
+
+
+def order_in(item: object) -> f.Item | None:
+    """The order of an answer or of one item of a list: plain, or in an envelope (`{order, error}`, `{order,
+    reduced_by}`). None where the envelope holds no order, but what was wrong with it."""
+    if not isinstance(item, Mapping):
+        return None
+    inner = item.get("order")
+    if isinstance(inner, Mapping):
+        return inner
+    is_empty = "order" in item or (item.get("error") is not None and not f.text(item, "status"))
+    return None if is_empty else item
+
+
+def is_incomplete_order(item: f.Item, channel: Channel) -> bool:
+    """Whether an order is named and not described: a `user_order` without a direction, a thin answer to a cancel."""
+    if not order_id_of(item):
+        return False
+    if not f.text(item, "status"):
+        return f.first(item, "reduced_by", "reduced_by_fp") is not None
+    return channel == "ws" and f.first(item, "outcome_side", "book_side", "purchased_side", "action") is None
 
 
 def order_id_of(item: f.Item) -> str:
@@ -168,7 +190,8 @@ def _settlement_of(item: f.Item) -> SettlementReportPayload:
 
 
 def _value_e4(item: f.Item, result: str) -> int | None:
-    """What one YES contract pays. Only a scalar market has to say it (`value`: cents, or dollars as text)."""
+    """What one YES contract pays. Only a scalar market has to say it (`value`: cents, or dollars as text); where that
+    is null, what was paid is the revenue."""
     if result in ("yes", "no"):
         return 10_000 if result == "yes" else 0
     if result == "void":
@@ -176,6 +199,8 @@ def _value_e4(item: f.Item, result: str) -> int | None:
     value_e6 = f.money_e6(item, "value", _INT_MONEY_E6["rest"])
     if value_e6 is None:
         value_e6 = f.money_e6(item, "settlement_value", _INT_MONEY_E6["rest"])
+    if value_e6 is None and f.first(item, "revenue_dollars", "revenue") is not None:
+        return None
     if value_e6 is None or value_e6 % 100 or not 0 <= value_e6 <= 1_000_000:
         raise refuse(item, "settlement_invalid_value", f"expected 0..10000 e4, was {value_e6} e6")
     return value_e6 // 100
@@ -185,7 +210,9 @@ __all__ = [
     "AccountRefused",
     "Channel",
     "created_ms_of",
+    "is_incomplete_order",
     "order_id_of",
+    "order_in",
     "order_of",
     "position_after",
     "position_of",

@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from domain.errors import KalshiStreamsError
 from venues.kalshi.auth import RequestSigner
 from venues.kalshi.exchange import Costs, costs_of, reads_per_s
+from venues.kalshi.numbers import decode_exact
 from venues.kalshi.rest import RestRefused, RestUnavailable, full_jitter_or_retry_after, retry_after_s
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,6 @@ class AccountRest:
         if len(body) > BODY_BYTES_MAX:
             raise RestRefused(answer.status, path, f"expected at most {BODY_BYTES_MAX} bytes")
         try:
-            return msgspec.json.decode(body)
+            return decode_exact(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return body[:200].decode(errors="replace")
