@@ -21,10 +21,12 @@ WAYS = (
     "iceberg('http://{host}:{port}/b')", "deltaLake('http://{host}:{port}/b')", "hudi('http://{host}:{port}/b')",
     "azureBlobStorage('http://{host}:{port}','c','b')", "merge('default','.*')", "merge('.*','.*')", "loop('{file}')",
     "view(select * from file('{file}','LineAsString'))", "dictionary('d')", "generateRandom('a String')", "fuzzJSON('{file}')",
-    "format(LineAsString, file('{file}'))", "null('a String')", "mergeTreeIndex('kalshi','trades_raw')", "ytsaurus('http://{host}:{port}','x','y','a Int8')",
+    "format(LineAsString, file('{file}'))", "null('a String')", "mergeTreeIndex('{database}','trades_raw')", "ytsaurus('http://{host}:{port}','x','y','a Int8')",
     "`{file}`", "default.`{file}`", "\"default\".\"{file}\"", "_overlay.`{file}`", "`http://{host}:{port}/`", "default.`http://{host}:{port}/x`",
     "system.query_log", "system.processes", "system.stack_trace", "system.users", "system.environment", "system.detached_parts",
     "information_schema.tables", "system.server_settings", "system.text_log", "system.macros", "system.named_collections",
+    # Harmless: if no query ran, the refusals would prove nothing.
+    "{database}.trades_raw", "{database}.orderbook_events", "(select 1 as l)",
 )  # fmt: skip
 #: Expressions that read by themselves.
 EXPRESSIONS = (
@@ -33,34 +35,40 @@ EXPRESSIONS = (
     "1 in default.`{file}`", "1 in `{file}`", "tuple(1) in file('{file}')", "exists(select * from url('http://{host}:{port}/'))",
     "evalMLMethod(1,1)", "aiClassify('{file}')", "getClientHTTPHeader('x')", "currentUser()", "initializeAggregation('file','{file}')",
     "arrayMap(x -> file(x), ['{file}'])", "arrayReduce('file', ['{file}'])", "executeQuery('{file}')", "structureToProtobufSchema('{file}')",
+    "count()", "toString(1)",
 )  # fmt: skip
 SHAPES = (
     "select * from {way}", "select count() from {way} as f", "select (select any(l) from {way})", "with q as (select * from {way}) select * from q",
-    "select 1 where 1 in (select * from {way})", "select * from kalshi.trades t join {way} f on 1", "select * from system.one, {way}",
+    "select 1 where 1 in (select * from {way})", "select * from {database}.trades_raw t join {way} f on 1", "select * from system.one, {way}",
     "select 1 union all select * from {way}", "select * from (select * from (select * from {way}))", "select * from {way} final sample 1/2",
     "explain plan select * from {way}", "explain ast select * from {way}", "explain pipeline select * from {way}", "describe {way}",
-    "describe table {way}", "show create table {way}", "exists table {way}", "create view kalshi.x as select * from {way}",
-    "create table kalshi.x engine=Log as select * from {way}", "create dictionary kalshi.d (a Int8) primary key a source(http(url 'http://{host}:{port}/')) layout(flat()) lifetime(1)",
-    "insert into function {way} select 1", "insert into kalshi.sink_marks select * from {way}", "select * from {way} into outfile '{file}.out'",
+    "describe table {way}", "show create table {way}", "exists table {way}", "create view {database}.x as select * from {way}",
+    "create table {database}.x engine=Log as select * from {way}", "create dictionary {database}.d (a Int8) primary key a source(http(url 'http://{host}:{port}/')) layout(flat()) lifetime(1)",
+    "insert into function {way} select 1", "insert into {database}.sink_marks select * from {way}", "select * from {way} into outfile '{file}.out'",
     "select * from {way} settings readonly=0", "select 1 settings format_schema='{file}' format Protobuf", "select 1 format Template settings format_template_resultset='{file}'",
     "select 1; select * from {way}", "select 1), {way} as f, (select 1", "select * from (select 1) as a, {way}", "select 1 -- \n union all select * from {way}",
     "select {expression}", "select 1 where {expression}", "select 1 order by {expression}", "select 1 having {expression}", "with {expression} as x select x",
-    "select * from kalshi.trades where {expression}", "select sum({expression}) over (order by 1)", "select [1] as a array join [{expression}] as b",
-    "system reload dictionaries", "backup table kalshi.trades to File('{file}.b')", "set readonly=0", "use default", "attach table x from '{file}' (a Int8) engine=Log",
+    "select * from {database}.trades_raw where {expression}", "select sum({expression}) over (order by 1)", "select [1] as a array join [{expression}] as b",
+    "system reload dictionaries", "backup table {database}.trades_raw to File('{file}.b')", "set readonly=0", "use default", "attach table x from '{file}' (a Int8) engine=Log",
     "select * from {{t:Identifier}}", "select {{t:Identifier}}", "select * from default.{{t:Identifier}}", "kill query where 1", "select * from {way} format RawBLOB",
 )  # fmt: skip
 
 
-def queries(seed: int, count: int, file: str, host: str, port: int) -> Iterator[tuple[str, dict[str, str]]]:
+def queries(
+    seed: int, count: int, file: str, host: str, port: int, database: str
+) -> Iterator[tuple[str, dict[str, str]]]:
     """(query, parameters), the same for the same seed."""
     dice = random.Random(seed)
-    names = {"file": file, "host": host, "port": str(port)}
+    names = {"file": file, "host": host, "port": str(port), "database": database}
     for _ in range(count):
         way, expression, shape = dice.choice(WAYS), dice.choice(EXPRESSIONS), dice.choice(SHAPES)
         text = shape.format(way=way.format(**names), expression=expression.format(**names), **names)
         for _ in range(dice.randrange(3)):
             text = dice.choice(SPELLINGS)(text, dice)
-        yield text, {"t": dice.choice([file, "default." + file, "kalshi.trades", "system.query_log", f"a\\n{file}"])}
+        yield (
+            text,
+            {"t": dice.choice([file, "default." + file, f"{database}.trades_raw", "system.query_log", f"a\\n{file}"])},
+        )
 
 
 def _quoted(text: str, dice: random.Random) -> str:

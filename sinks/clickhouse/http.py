@@ -42,7 +42,9 @@ _TYPES = {
     "CSVWithNames": "text/csv",
 }
 _TYPES |= dict.fromkeys(("Native", "Arrow", "ArrowStream", "Parquet", "RowBinary"), "application/octet-stream")
-STATUS_OF_CODE = {60: 404, 81: 404, 62: 400, 47: 404, 46: 404, 164: 403, 497: 403}
+STATUS_OF_CODE = {60: 404, 81: 404, 47: 404, 46: 404, 164: 403, 497: 403}
+#: The engine's own trouble: a logical error, its disk, what has no code. Any other error is the query's (400).
+STATUS_OF_CODE |= dict.fromkeys((49, 74, 75, 76, 243, 1001, 1002), 500)
 
 
 class _Reader:
@@ -172,7 +174,7 @@ class ReadOnlyHttp:
         except RuntimeError as wrong:
             text = first_line(wrong)
             code = int(found[1]) if (found := _CODE.search(text)) else 1002
-            return _refused(STATUS_OF_CODE.get(code, 500), str(wrong)[:4_000], code)
+            return _refused(STATUS_OF_CODE.get(code, 400), str(wrong)[:4_000], code)
         headers = {
             "X-ClickHouse-Format": answer_format,
             "X-ClickHouse-Timezone": reader.timezone,

@@ -66,7 +66,7 @@ async def campaign(served: Any, tmp_path: Path, seed: int, count: int) -> dict[i
     answers: dict[int, int] = {}
     url = f"http://127.0.0.1:{port}/"
     async with Trap() as trap, aiohttp.ClientSession() as session:
-        tried = queries(seed, count, str(secret), "127.0.0.1", trap.port)
+        tried = queries(seed, count, str(secret), "127.0.0.1", trap.port, store.database)
 
         async def work() -> None:
             for text, parameters in tried:
@@ -76,7 +76,7 @@ async def campaign(served: Any, tmp_path: Path, seed: int, count: int) -> dict[i
                     answers[answer.status] = answers.get(answer.status, 0) + 1
                 assert SECRET.encode() not in body, f"the secret was read by {text!r}"
                 assert trap.visits == 0, f"a socket was reached by {text!r}"
-                assert answer.status != 500 or b"Code:" in body, f"no answer of the engine to {text!r}: {body[:200]!r}"
+                assert answer.status < 500, f"not taken for a mistake of the query: {text!r}: {body[:200]!r}"
 
         await asyncio.gather(*[work() for _ in range(AT_ONCE)])
     assert store.rows(tables, {"d": store.database}) == before
