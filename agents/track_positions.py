@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from domain.errors import BadInput
 from domain.position_ledger import (
     PositionState,
     Step,
@@ -26,7 +27,7 @@ from domain.position_ledger import (
     apply_venue_report,
 )
 from domain.positions import Entry, Opening, Settlement
-from domain.times import raised_ms
+from domain.times import raised_ms, watermark_ms
 from schemas import account_records as a
 from schemas.account_build import change_of, position_record_parts
 from schemas.codec import encode_record
@@ -35,8 +36,9 @@ from schemas.registry import DLQ, FILLS, POSITION_REPORTS, POSITIONS
 from tables import positions
 from tables.intake import Intake
 from tables.outlets import Outputs
-from tables.positions import MarketPosition
+from tables.positions import MarketPosition, is_over
 from tables.processor import Processor
+from tables.retention import DAY_MS, SWEEP_INTERVAL_MS, Clock, sweep
 from tables.task import Task
 
 log = logging.getLogger(__name__)
@@ -50,8 +52,13 @@ DRIFT_SHOWN = 8
 class PositionFold:
     """The fold of one process, with its counters (read at scrape time)."""
 
-    def __init__(self) -> None:
+    def __init__(self, retention_ms: int) -> None:
+        """`retention_ms`: how long a settled market is remembered after the last word about it."""
         self.counts: Counter[str] = Counter()
+        self._retention_ms = retention_ms
+        #: Per task: the time of its records, and how far the sweep of settled markets is. Not stored: a new task begins
+        #: with a sweep.
+        self._clocks: WeakKeyDictionary[Task[MarketPosition], Clock] = WeakKeyDictionary()
         self._intake = Intake(SOURCE, self.counts, FILLS, POSITION_REPORTS)
         #: Per task, the markets that differ from the venue's own, once somebody asked.
         self._drifts: WeakKeyDictionary[Task[MarketPosition], dict[bytes, PositionState]] = WeakKeyDictionary()
@@ -59,15 +66,35 @@ class PositionFold:
     def __call__(self, task: Task[MarketPosition], topic: str, rows: list[Any]) -> Outputs:
         """Fold a run of records of one of the two inputs; the positions after each, in order."""
         outputs: Outputs = {POSITIONS.name: []}
+        newest_ms = 0
         for row, record in self._intake.records(task, topic, rows, outputs):
-            self._fold(task, topic, row, record, outputs)
+            told_ms = watermark_ms(0, None, record.ts_ingest, row.timestamp or 0)
+            newest_ms = max(newest_ms, told_ms)
+            self._fold(task, topic, row, record, told_ms, outputs)
+        if newest_ms:
+            self._let_go(task, newest_ms)
         self.counts["records"] += len(rows)
         self.counts["positions"] += len(outputs[POSITIONS.name])
         return outputs
 
-    def _fold(self, task: Task[MarketPosition], topic: str, row: Any, record: Record, outputs: Outputs) -> None:
-        position = task.table.get(row.key)
-        if position is None:
+    def _let_go(self, task: Task[MarketPosition], newest_ms: int) -> None:
+        """Settled markets go, a slice at a time: each was past the horizon for a day, so no record misses it."""
+        clock = self._clocks.get(task) or Clock(swept_ms=newest_ms - SWEEP_INTERVAL_MS)
+        clock = replace(clock, newest_ms=max(newest_ms, clock.newest_ms))
+        horizon_ms = newest_ms - self._retention_ms - SWEEP_INTERVAL_MS
+        self._clocks[task] = sweep(task.table, clock, lambda _, position: is_over(position, horizon_ms), b"")
+
+    def _fold(
+        self, task: Task[MarketPosition], topic: str, row: Any, record: Record, told_ms: int, outputs: Outputs
+    ) -> None:
+        position, horizon_ms = task.table.get(row.key), told_ms - self._retention_ms
+        if position is None or is_over(position, horizon_ms):
+            if isinstance(record, a.PositionCorrection) and record.payload.ts_ms < horizon_ms:
+                # A person's word on a market that is forgotten, or may be: it would begin at zero.
+                ticker = record.payload.market_ticker
+                wrong = BadInput("position_too_old", f"{ticker}: settled and forgotten, or never held")
+                self._intake.refuse(task, topic, row, ticker, wrong, outputs)
+                return
             position = MarketPosition(PositionState(record.payload.market_ticker))  # type: ignore[attr-defined]
         if topic == FILLS.name:
             if _came_before(position, record.cause):
@@ -79,6 +106,7 @@ class PositionFold:
         before = position.state
         position.assign(step)
         position.state = replace(position.state, revision=before.revision + 1)
+        position.told_ms = max(position.told_ms, told_ms)
         task.table.put(row.key, position)
         self._watch(before, position.state)
         if task in self._drifts:
@@ -209,5 +237,5 @@ PROCESSOR: Processor[MarketPosition] = Processor(
     reads=(FILLS, POSITION_REPORTS),
     table=positions.POSITIONS,
     writes=(POSITIONS, DLQ),
-    fold=lambda _: PositionFold(),
+    fold=lambda conf: PositionFold(conf.fill_retention_days * DAY_MS),
 )

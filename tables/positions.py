@@ -2,7 +2,7 @@
 
 Full chunks of fills do not change: they are packed once and kept packed, so a checkpoint of a market with many fills
 copies bytes and encodes only what is new. A fill takes about 35 bytes: TABLE_VALUE_MAX_BYTES (4 MiB) holds 120,000 of
-one market; settlement lets them go.
+one market; settlement lets them go. A settled market itself goes when nothing was said of it for FILL_RETENTION_DAYS.
 """
 
 from dataclasses import dataclass, field
@@ -23,12 +23,14 @@ TABLE = "positions"
 class MarketPosition(MarketLedger):
     """`folded`: the cause (offset, n) of the last fill folded: a fill published again by a killed writer is older.
 
-    `corrections` are those folded, by id. `ts_event_ms` is the largest published.
+    `corrections` are those folded, by id. `ts_event_ms` is the largest published, `told_ms` when we heard of the market
+    last (0: before this was kept).
     """
 
     ts_event_ms: int = 0
     folded: tuple[int, int] = (-1, 0)
     corrections: tuple[str, ...] = ()
+    told_ms: int = 0
     _packed: dict[int, tuple[tuple[Entry, ...], bytes]] = field(default_factory=dict, compare=False, repr=False)
 
     def packed(self, number: int) -> bytes:
@@ -48,6 +50,12 @@ class MarketPosition(MarketLedger):
             del self._packed[number]
 
 
+def is_over(position: MarketPosition, horizon_ms: int) -> bool:
+    """Whether the market is settled and nothing was said of it since that time: it may be forgotten. By when we heard
+    it: what an old account tells at once of years ago belongs together."""
+    return position.state.settlement is not None and 0 < position.told_ms < horizon_ms
+
+
 class _Value(msgspec.Struct, array_like=True, gc=False):
     """What is stored. Field order is the format: add at the end, with a default."""
 
@@ -64,6 +72,7 @@ class _Value(msgspec.Struct, array_like=True, gc=False):
     ts_event_ms: int
     folded: tuple[int, int]
     corrections: tuple[str, ...]
+    told_ms: int = 0
 
 
 class _Entry(msgspec.Struct, array_like=True, gc=False):
@@ -102,7 +111,7 @@ def encode(position: MarketPosition) -> bytes:
             None if state.opening is None else _plain(state.opening),
             None if state.settlement is None else _plain(state.settlement),
             None if state.venue is None else _plain(state.venue),
-            position.ts_event_ms, position.folded, position.corrections,
+            position.ts_event_ms, position.folded, position.corrections, position.told_ms,
         )
     )  # fmt: skip
 
@@ -134,7 +143,7 @@ def decode(raw: bytes) -> MarketPosition:
         settlement=None if value.settlement is None else Settlement(*value.settlement),
         venue=None if value.venue is None else VenuePosition(*value.venue),
     )
-    return MarketPosition(state, chunks, value.ts_event_ms, value.folded, value.corrections)
+    return MarketPosition(state, chunks, value.ts_event_ms, value.folded, value.corrections, value.told_ms)
 
 
 #: All in memory: the account's markets, some hundred bytes each and their fills. What was settled long ago is small.
