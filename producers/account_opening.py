@@ -23,10 +23,13 @@ from venues.kalshi.rest import RestRefused, RestUnavailable
 
 TRIES_MAX = 40
 PAUSE_S = 0.5  # between tries: with the above twenty seconds, four times the longest lag
-#: So many tries wait until the answers' time has passed the newest fill. An account that never rests gets none: then
-#: the positions are taken as of the time between which they were read, if no fill fell into it.
-QUIET_TRIES = 20
+#: So many tries, four seconds, wait until the answers' time has passed the newest fill. An account that never rests
+#: gets no such moment: then the positions are taken as of the time that the venue names, if no fill fell around it.
+QUIET_TRIES = 8
+QUIET_MS = 2_000  # how long before the answers' time the newest fill has to be: the time itself may be told generously
 LAG_S = 5.0  # longer than positions lag behind fills where the venue says no time for them; seen: a second or more
+#: Portfolio answers of longer ago are no lag: the venue is being mended, or means something else. Nothing is opened then.
+DATA_AGE_MS_MAX = 600_000
 #: A fill of so long ago is older than any lag however wrong our clock is: nothing has to be waited for.
 OLD_FILL_MS = 60_000
 
@@ -75,7 +78,7 @@ class OpeningReader:
         before = await self._data_time()
         positions = await self._positions()
         after = await self._data_time() if before is not None else None
-        newest, fills_ms = await self._fills_since(1 << 62 if before is None else _second_ms(before[0]))
+        newest, fills_ms = await self._fills_since(1 << 62 if before is None else _second_ms(before[0]) - QUIET_MS)
         name = "" if newest is None else newest.fill_id or f"{newest.order_id} {newest.ts_ms}"
         if name != self._newest or self._last is None:
             self._newest, self._newest_since_s = name, time.monotonic()
@@ -86,7 +89,7 @@ class OpeningReader:
         if tried.before is None or tried.after is None:
             return self._as_of_repeated(tried)
         first_ms, last_ms = tried.before[0], tried.after[1]
-        if is_patient:  # nothing in this second and after: fills that tell whole seconds are after the opening too
+        if is_patient:  # nothing lately: fills that tell whole seconds, of this one, are after the opening too
             return None if tried.fills_ms else _second_ms(first_ms) - 1
         return None if any(first_ms <= ts_ms <= last_ms for ts_ms in tried.fills_ms) else first_ms
 
@@ -114,6 +117,8 @@ class OpeningReader:
             return None
         if ms is None or not is_plausible(ms, _now_ms()):
             return None  # an opening as of next year would contain every fill until then
+        if ms < _now_ms() - DATA_AGE_MS_MAX:
+            raise RestUnavailable(f"user_data_timestamp: expected a time of the last minutes, was {said!r}"[:200])
         return ms, ms if isinstance(said, str) and "." in said else _second_ms(ms) + 999
 
     async def _positions(self) -> list[PositionReportPayload]:

@@ -11,7 +11,7 @@ from account_world import world
 
 from producers.account_mark import load_mark, save_mark
 from producers.account_opening import OpeningReader
-from venues.kalshi.rest import RestRefused
+from venues.kalshi.rest import RestRefused, RestUnavailable
 
 
 async def test_a_position_whose_fills_are_all_archived_is_held(tmp_path: Path) -> None:
@@ -100,6 +100,19 @@ async def test_without_the_venues_own_time_positions_are_read_until_they_cannot_
 
     assert [(p.market_ticker, p.position_e2) for p in opening.positions] == [("KX-A", 3_000)]
     assert opening.as_of_ms == rest.newest_ms
+
+
+async def test_answers_of_long_ago_open_nothing(monkeypatch: Any) -> None:
+    """The venue says that its portfolio answers are an hour old: no lag, but something that has to end first."""
+
+    class Stale(ScriptedRest):
+        async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+            if path == "/exchange/user_data_timestamp":
+                return {"as_of_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3_600))}
+            return await super().get(path, params)
+
+    with pytest.raises(RestUnavailable, match="user_data_timestamp"):
+        await OpeningReader(Stale(), {}).read()  # type: ignore[arg-type]
 
 
 async def test_without_any_fill_and_any_time_the_positions_are_what_is_held(monkeypatch: Any) -> None:
