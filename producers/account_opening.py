@@ -28,7 +28,7 @@ PAUSE_S = 0.5  # between tries: with the above twenty seconds, four times the lo
 QUIET_TRIES = 8
 QUIET_MS = 2_000  # how long before the answers' time the newest fill has to be: the time itself may be told generously
 LAG_S = 5.0  # longer than positions lag behind fills where the venue says no time for them; seen: a second or more
-#: Portfolio answers of longer ago are no lag: the venue is being mended, or means something else. Nothing is opened then.
+#: Portfolio answers of longer ago are no lag: the venue is being mended, or means something else. Nothing is opened.
 DATA_AGE_MS_MAX = 600_000
 #: A fill of so long ago is older than any lag however wrong our clock is: nothing has to be waited for.
 OLD_FILL_MS = 60_000
