@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     use_clickhouse: bool = True
     # Whether fills, orders and positions are followed; needs the venue's REST and a key that may read the account.
     use_account: bool = True
+    kalshi_subaccount: Annotated[int, Field(ge=0, le=63)] = 0  # which one the desk trades and shows; 0 is the primary
     clickhouse_url: str | None = None
     clickhouse_user: str = "default"
     clickhouse_password: SecretStr | None = None

@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -34,6 +35,7 @@ from schemas.registry import DLQ, FILL_REPORTS, ORDER_REPORTS, POSITION_REPORTS
 from venues.kalshi.account_rest import AccountRest
 from venues.kalshi.addresses import REST_URLS
 from venues.kalshi.auth import RequestSigner
+from venues.kalshi.subaccounts import PRIMARY
 
 log = logging.getLogger("account")
 
@@ -60,19 +62,47 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
         lock.release()
 
 
+def _mark_name(kalshi_env: str, key: str, subaccount: int) -> str:
+    """A mark belongs to one subaccount of one key: another one begins with its own opening."""
+    return f"{kalshi_env}-{key}.json" if subaccount == PRIMARY else f"{kalshi_env}-{key}-sub{subaccount}.json"
+
+
+def refuse_other_subaccount(mark: Path) -> None:
+    """Positions of two subaccounts in one log would be summed by whoever reads it.
+
+    Raises:
+        UserMistake: this data directory has the mark of another one.
+    """
+    key = mark.stem.partition("-sub")[0]
+    others = [path.name for path in mark.parent.glob(f"{key}*.json") if path.stem.partition("-sub")[0] == key]
+    if others and mark.name not in others:
+        raise UserMistake(
+            f"KALSHI_SUBACCOUNT: expected the subaccount of this data directory ({others[0]}), would be {mark.name}; "
+            "use another --data-dir for another subaccount"
+        )
+
+
 class _AccountProducer(Collector):
     def __init__(
         self, settings: Settings, bus: BusConfig, signer: RequestSigner | None, session_id: str, stop: asyncio.Event
     ) -> None:
         self._settings, self._bus, self._stop, self._session_id = settings, bus, stop, session_id
         key = hashlib.sha256((signer.key_id if signer else "").encode()).hexdigest()[:12]
-        self._mark_path = settings.data_dir / "account" / f"{settings.kalshi_env}-{key}.json"
+        self._mark_path = (
+            settings.data_dir / "account" / _mark_name(settings.kalshi_env, key, settings.kalshi_subaccount)
+        )
+        refuse_other_subaccount(self._mark_path)
         self._publisher = Publisher(bus, settings.topic_partitions, settings.producer_buffer_records)
         self._reporter = AccountReporter(self._publisher, session_id)
         url = settings.kalshi_rest_url or REST_URLS[settings.kalshi_env]
-        self._rest = AccountRest(url, signer, settings.kalshi_tier)
+        self._rest = AccountRest(url, signer, settings.kalshi_tier, subaccount=settings.kalshi_subaccount)
         self._stream = AccountStream(
-            websocket_url(settings), signer, self._reporter, self._publisher, settings.ws_silence_timeout_s
+            websocket_url(settings),
+            signer,
+            self._reporter,
+            self._publisher,
+            settings.ws_silence_timeout_s,
+            self._rest.subaccounts,
         )
         self._poller = AccountPoller(
             self._rest,
@@ -180,6 +210,7 @@ class _AccountProducer(Collector):
             "reports": dict(self._reporter.counts),
             "refused": dict(self._reporter.refused),
             "rest": dict(self._rest.counts),
+            "subaccounts": self._rest.subaccounts.listed(),
             "records_sent": dict(self._publisher.records_sent),
             "records_acked": dict(self._publisher.records_acked),
             "unacked": self._publisher.unacked,

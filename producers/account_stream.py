@@ -22,9 +22,11 @@ from producers.private_channels import PrivateChannels
 from producers.publisher import Publisher
 from venues.kalshi.auth import RequestSigner
 from venues.kalshi.numbers import decode_exact
+from venues.kalshi.subaccounts import Subaccounts
 
 log = logging.getLogger("account")
 
+_PRIVATE = frozenset({"fill", "user_order", "market_position"})  # frames of some subaccount
 TICK_S = 0.05  # how often pause, silence and unanswered commands are looked at
 TERMINAL_CODES = frozenset({10, 25})  # a subscription is over; where the venue does not say which: connect anew
 
@@ -39,7 +41,9 @@ class AccountStream:
         reporter: AccountReporter,
         publisher: Publisher,
         silence_timeout_s: float,
+        subaccounts: Subaccounts | None = None,
     ) -> None:
+        self._subaccounts = subaccounts or Subaccounts()
         self._problem: str | None = "not connected yet"
         self.connected = False
         self.last_frame_ms: int | None = None
@@ -124,7 +128,9 @@ class AccountStream:
     def _on_message(self, kind: str, frame: dict[str, Any]) -> None:
         message = frame.get("msg")
         body = message if isinstance(message, dict) else {}
-        if kind == "fill":
+        if kind in _PRIVATE and not self._subaccounts.is_own(body, kind):
+            self.counts["other_subaccounts_frames"] += 1
+        elif kind == "fill":
             self.counts["fill_frames"] += 1
             self._reporter.push_fill(body)
         elif kind == "user_order":

@@ -9,6 +9,7 @@ import msgspec
 
 from venues.kalshi.account import Unwrapped, unwrap
 from venues.kalshi.account_rest import AccountRest
+from venues.kalshi.subaccounts import Subaccounts
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class WalkResult:
 
 
 async def walk(rest: AccountRest, path: str, name: str, params: Mapping[str, str | int], on_page: OnPage) -> WalkResult:
-    """Hand every page's items to `on_page` until it has enough or the list ends.
+    """Hand every page's items of the desk's subaccount to `on_page` until it has enough or the list ends.
 
     A cursor that was there already ends it: the venue's lists have been seen to lead back into themselves, and all was
     read by then. If what it brought was only the same page once more, nothing says that there is no other: the walk is
@@ -45,7 +46,7 @@ async def walk(rest: AccountRest, path: str, name: str, params: Mapping[str, str
     result, cursor, seen, tries = WalkResult(), "", set[str](), 0
     previous: bytes | None = None
     while result.pages < PAGES_MAX:
-        asked = {"limit": PAGE_LIMIT, **params, **({"cursor": cursor} if cursor else {})}
+        asked = {"limit": PAGE_LIMIT, **rest.subaccounts.parameters, **params, **({"cursor": cursor} if cursor else {})}
         page = unwrap(await rest.get(path, asked), name)
         result.pages += 1
         if page.error is not None:
@@ -58,7 +59,7 @@ async def walk(rest: AccountRest, path: str, name: str, params: Mapping[str, str
         encoded = msgspec.json.encode(page.items)
         is_repeated, previous = bool(page.items) and encoded == previous, encoded
         result.clean = result.clean and not is_repeated
-        enough = _take(page, result, on_page)
+        enough = _take(page, result, on_page, rest.subaccounts, name)
         if page.cursor in seen and is_repeated and not enough:
             result.problem = f"{path}: the same page again"
             return result
@@ -71,7 +72,9 @@ async def walk(rest: AccountRest, path: str, name: str, params: Mapping[str, str
     return result
 
 
-def _take(page: Unwrapped, result: WalkResult, on_page: OnPage) -> bool:
+def _take(page: Unwrapped, result: WalkResult, on_page: OnPage, subaccounts: Subaccounts, name: str) -> bool:
     result.dropped += page.dropped
     result.items += len(page.items)
-    return on_page(page.items)
+    own = [item for item in page.items if subaccounts.is_own(item, name)]
+    # A page of others' alone says nothing of how far the own ones reach.
+    return on_page(own) if own or not page.items else False

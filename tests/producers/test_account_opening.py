@@ -12,6 +12,7 @@ from account_world import world
 from producers.account_mark import load_mark, save_mark
 from producers.account_opening import OpeningReader
 from venues.kalshi.rest import RestRefused, RestUnavailable
+from venues.kalshi.subaccounts import Subaccounts
 
 
 async def test_a_position_whose_fills_are_all_archived_is_held(tmp_path: Path) -> None:
@@ -77,6 +78,7 @@ class ScriptedRest:
     """A venue without /exchange/user_data_timestamp. `lag_s`: its positions are of so long ago."""
 
     def __init__(self, lag_s: float = 0.0, fills: bool = True) -> None:
+        self.subaccounts = Subaccounts()
         self._fresh_s = time.monotonic() + lag_s
         now_ms = time.time_ns() // 1_000_000
         fill = {"fill_id": "f-2", "order_id": "o", "ticker": "KX-A", "side": "yes", "action": "buy", "ts_ms": now_ms}

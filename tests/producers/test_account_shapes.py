@@ -14,6 +14,7 @@ from producers.account_poll import AccountPoller
 from producers.account_reporter import AccountReporter
 from producers.account_walk import WalkResult, walk
 from venues.kalshi.account_rest import AccountRest
+from venues.kalshi.subaccounts import Subaccounts
 
 FILL_TEXT = (
     '{"fills":[{"fill_id":"f-1","order_id":"o-1","ticker":"KX-A","outcome_side":"yes","count_fp":70368744177664.15,'
@@ -94,6 +95,7 @@ class Pages:
     """A list by cursor: asked cursor -> (items, next cursor)."""
 
     def __init__(self, pages: Mapping[str, tuple[list[int], str | None]]) -> None:
+        self.subaccounts = Subaccounts()
         self._pages = pages
         self.asked: list[str] = []
 

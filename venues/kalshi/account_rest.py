@@ -20,6 +20,7 @@ from venues.kalshi.auth import RequestSigner
 from venues.kalshi.exchange import Costs, costs_of, reads_per_s
 from venues.kalshi.numbers import decode_exact
 from venues.kalshi.rest import RestRefused, RestUnavailable, full_jitter_or_retry_after, retry_after_s
+from venues.kalshi.subaccounts import PRIMARY, Subaccounts
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,15 @@ class AccountRest:
     """One client per process. Use as an async context manager. `counts`: requests and what became of them."""
 
     def __init__(
-        self, base_url: str, signer: RequestSigner | None, tier: Tier = "basic", tries_max: int = TRIES_MAX
+        self,
+        base_url: str,
+        signer: RequestSigner | None,
+        tier: Tier = "basic",
+        tries_max: int = TRIES_MAX,
+        subaccount: int = PRIMARY,
     ) -> None:
+        #: Whose lists are asked for, and what was told of the others.
+        self.subaccounts = Subaccounts(subaccount)
         self.counts: Counter[str] = Counter()
         #: Why the last answer was none (network, 429, 5xx), until there is one: a retry may still help.
         self.problem: str | None = None
