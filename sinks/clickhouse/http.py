@@ -48,15 +48,16 @@ STATUS_OF_CODE |= dict.fromkeys((49, 74, 75, 76, 243, 1001, 1002), 500)
 
 
 class _Reader:
-    """One handle on the engine, made read-only for good: the setting cannot be taken back in its session."""
+    """One handle on the engine, made read-only for good: the setting cannot be taken back in its session.
+
+    A query that fails is the last of its handle. chDB keeps what it had written until then and puts it before the next
+    answer: before another client's rows, and before the text that we take for the engine's own spelling and run.
+    """
 
     def __init__(self, store: Store) -> None:
-        self._connection = chdb.connect(os.path.realpath(str(store.path)))
-        self._connection.query(f"USE {store.database}")
+        self._path = os.path.realpath(str(store.path))
         self._database = store.database
-        for name, value in LIMITS.items():
-            self._connection.query(f"SET {name} = {value}")
-        self._connection.query("SET readonly = 2")
+        self._connection: Any = self._connect()
         self.timezone = self._connection.query("SELECT timezone()", "TabSeparated").bytes().decode().strip()
 
     def run(self, sql: str, default_format: str, parameters: dict[str, str]) -> tuple[bytes, str]:
@@ -65,6 +66,23 @@ class _Reader:
         Raises:
             Refused: it is not listed. RuntimeError: with the engine's text.
         """
+        if self._connection is None:
+            self._connection = self._connect()
+        try:
+            return self._run(sql, default_format, parameters)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Any:
+        connection = chdb.connect(self._path)
+        connection.query(f"USE {self._database}")
+        for name, value in LIMITS.items():
+            connection.query(f"SET {name} = {value}")
+        connection.query("SET readonly = 2")
+        return connection
+
+    def _run(self, sql: str, default_format: str, parameters: dict[str, str]) -> tuple[bytes, str]:
         canonical, asked = split_format(self._canonical(sql))
         answer_format = asked or default_format
         if not is_listed_format(answer_format):
@@ -72,7 +90,7 @@ class _Reader:
         if asked is not None:
             canonical = self._canonical(canonical)
         if not is_listed_statement(canonical, self._database):
-            tree = self._tree(canonical.removeprefix("EXPLAIN "), parameters)
+            tree = self._tree(self._explained(canonical), parameters)
             require_reading(tree_of(tree), self._database)
         return bytes(self._connection.query(canonical, answer_format, params=parameters).bytes()), answer_format
 
@@ -81,6 +99,16 @@ class _Reader:
         value = sql.translate(_ESCAPES)
         answer = self._connection.query("SELECT formatQuerySingleLine({q:String})", "RawBLOB", params={"q": value})
         return _text(answer.bytes()).rstrip("\n")
+
+    def _explained(self, canonical: str) -> str:
+        """The query itself, or the one that it explains: settings of an EXPLAIN would become those of our own question
+        for the tree, and with `optimize` that opens the files and addresses it asks about."""
+        explained = canonical.removeprefix("EXPLAIN ")
+        if explained == canonical:
+            return canonical
+        if not explained.startswith(("SELECT ", "WITH ", "(")) or self._canonical(explained) != explained:
+            raise Refused("expected EXPLAIN of a SELECT, without settings")
+        return explained
 
     def _tree(self, canonical: str, parameters: dict[str, str]) -> str:
         # In a subquery: there the engine takes one SELECT without FORMAT or INTO OUTFILE, and nothing else.
@@ -93,8 +121,10 @@ class _Reader:
             raise
 
     def close(self) -> None:
-        """Give the handle back."""
-        self._connection.close()
+        """Give the handle back; the next query opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _text(answer: bytes) -> str:

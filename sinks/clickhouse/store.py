@@ -5,6 +5,8 @@ All calls block and belong in a thread. One INSERT is one block: settings see to
 
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +70,28 @@ class Store:
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query. `{db}` in the text is the database. Raises SinkUnavailable."""
-        try:
-            with self._inserting:
-                result = self.client.query(sql.replace("{db}", self.database), parameters=parameters)
-                return [tuple(row) for row in result.result_rows]
-        except (ClickHouseError, OSError) as wrong:
-            raise SinkUnavailable(f"clickhouse: {first_line(wrong)}") from wrong
+        with self._one_call() as client:
+            result = client.query(sql.replace("{db}", self.database), parameters=parameters)
+            return [tuple(row) for row in result.result_rows]
 
     def command(self, sql: str) -> None:
         """Run a statement. Raises SinkUnavailable."""
-        try:
-            with self._inserting:
-                self.client.command(sql.replace("{db}", self.database))
-        except (ClickHouseError, OSError) as wrong:
-            raise SinkUnavailable(f"clickhouse: {first_line(wrong)}") from wrong
+        with self._one_call() as client:
+            client.command(sql.replace("{db}", self.database))
+
+    @contextmanager
+    def _one_call(self, what: str = "") -> Iterator[Any]:
+        """The client, for one call of one thread; after an error the next call gets another one, because chDB puts what
+        a failed query had written before the next answer of its handle. Raises SinkUnavailable."""
+        with self._inserting:
+            client = self.client
+            try:
+                yield client
+            except (ClickHouseError, OSError, RuntimeError) as wrong:
+                if self.path is not None:
+                    self._client = self.new_client()  # before the old one goes: the engine stays open
+                    client.close()
+                raise SinkUnavailable(f"clickhouse: {what}{first_line(wrong)}") from wrong
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert one block. The outcome of an error is unknown: it may be there. Raises SinkUnavailable."""
@@ -96,11 +106,8 @@ class Store:
         }
         if self.path is None:
             settings["query_id"] = f"{INSERT_PREFIX}-{table}-{token}"[:200]
-        try:
-            with self._inserting:
-                self.client.insert_arrow(f"{self.database}.{table}", rows.combine_chunks(), settings=settings)
-        except (ClickHouseError, OSError, RuntimeError) as wrong:
-            raise SinkUnavailable(f"clickhouse: {table}: {first_line(wrong)}") from wrong
+        with self._one_call(f"{table}: ") as client:
+            client.insert_arrow(f"{self.database}.{table}", rows.combine_chunks(), settings=settings)
 
     def await_own_inserts(self, table: str, topic: str, partition: int) -> None:
         """End inserts of ours that a server still runs for this partition (their sender died or gave up), so that

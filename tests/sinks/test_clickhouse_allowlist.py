@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from book_topic import batch, make_book_topic
+from clickhouse_trap import SECRET, Trap
 from query_campaign import EXPRESSIONS, WAYS, queries
 
 from app.clickhouse_http import QUERY_TYPES
@@ -19,27 +20,7 @@ from sinks.clickhouse.readonly import Refused, allowed_functions, tree_of
 
 pytestmark = pytest.mark.engines
 
-SECRET = "canary-5b1f07-in-a-key-file"
 AT_ONCE = 8
-
-
-class Trap:
-    """A socket that notes whoever comes."""
-
-    def __init__(self) -> None:
-        self.visits = 0
-
-    async def __aenter__(self) -> "Trap":
-        self._server = await asyncio.start_server(self._visit, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _visit(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.visits += 1
-        writer.close()
 
 
 @pytest.fixture
