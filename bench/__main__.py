@@ -1,4 +1,4 @@
-"""`python -m bench [book|latency|restore|growth|producer|sinks|persist|fills|rest|soak]..`; without a name:
+"""`python -m bench [book|latency|restore|growth|producer|feed|sinks|persist|fills|rest|soak]..`; without a name:
 book, latency, restore, growth, producer.
 
 Environment: BENCH_RUNS (1, for sinks 3; medians), BENCH_RECORDS (2,000,000), SOAK_S (1,800).
@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "restore": "bench.restore",
     "growth": "bench.growth",
     "producer": "bench.producer",
+    "feed": "bench.feed",
     "sinks": "bench.sinks",
     "persist": "bench.persist",
     "fills": "bench.fills",
