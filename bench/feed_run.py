@@ -38,15 +38,16 @@ class Phase:
 
 EVERY = 500  # frames
 STRIKE_S = 0.5  # between two errors
+STRIKES_MIN = 2  # faults of a phase
 PHASES = (
     Phase("drop", {"drop_every": EVERY}),
     Phase("duplicate", {"duplicate_every": EVERY}),
     Phase("reorder", {"reorder_every": EVERY}),
     Phase("error 25", {}, 25),
     Phase("error 10, first snapshots lost", {"lose_first_snapshot": True}, 10),
-    Phase("disconnect, first snapshots lost", {"disconnect_every": 4 * EVERY, "lose_first_snapshot": True}),
+    Phase("disconnect, first snapshots lost", {"disconnect_every": 2 * EVERY, "lose_first_snapshot": True}),
     Phase("drop, answers without seq", {"drop_every": EVERY, "unnumbered_answers": True}),
-    Phase("disconnect", {"disconnect_every": 4 * EVERY}),
+    Phase("disconnect", {"disconnect_every": 2 * EVERY}),
 )
 
 
@@ -147,14 +148,16 @@ async def play(
 
 
 async def _strike(simulator: Simulator, phase: Phase, phase_s: float) -> None:
-    end_s = time.monotonic() + phase_s
-    turn = 0
-    while time.monotonic() < end_s:
+    """For so long, and until the phase's faults have come about; a slow machine makes few frames."""
+    faults, end_s = simulator.hub.faults, time.monotonic() + phase_s
+    struck = lambda: faults.counts.total() - faults.counts["lost_snapshot"]  # noqa: E731
+    before, turn = struck(), 0
+    while time.monotonic() < end_s or (struck() < before + STRIKES_MIN and not simulator.source.finished):
         await asyncio.sleep(min(STRIKE_S, phase_s / 2))
         session = simulator.hub.sessions[-1] if simulator.hub.sessions else None
         sids = [sid for sid, sub in session.subscriptions.items() if sub.channel.name == BOOK] if session else []
         if phase.error_code is not None and sids:
-            simulator.hub.faults.end_subscriptions(phase.error_code, sids[turn % len(sids)])
+            faults.end_subscriptions(phase.error_code, sids[turn % len(sids)])
             turn += 1
 
 

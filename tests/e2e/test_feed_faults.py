@@ -129,7 +129,8 @@ def _start(running: ExitStack, bus_url: str, folder: Path, frames: int) -> tuple
     ]  # fmt: skip
     running.enter_context(_process(simulator, common, folder / "simulator.log"))
     _until(lambda: _get(f"http://{base}/admin/status") is not None, "simulator")
-    _post(f"http://{base}/admin/faults", {"slow_frames_per_s": 5}, (folder / TOKEN_FILE).read_text())  # the frames are for the phases, not for the start
+    # The frames are for the phases, not for the start.
+    _post(f"http://{base}/admin/faults", {"slow_frames_per_s": 5}, (folder / TOKEN_FILE).read_text())
     faust = ["-m", "faust", "--datadir", str(folder / "faust"), "-A", "app", "worker", "--web-port", str(web_port)]
     running.enter_context(_process(faust, common, folder / "worker.log"))
     running.enter_context(_process(["-m", "ops.cli", "producer", "market"], common, folder / "producer.log"))
