@@ -54,7 +54,9 @@ def test_every_gap_is_flagged_and_every_book_is_live_again_and_right(own_kafka: 
         token = (tmp_path / TOKEN_FILE).read_text()
         for join_sid in MODES:
             _post(f"{venue}/admin/faults", {"join_sid": join_sid, "slow_frames_per_s": 0}, token)
-            _post(f"{venue}/admin/faults", {"disconnect": True}, token)  # what is subscribed from here on has its sids so
+            _post(
+                f"{venue}/admin/faults", {"disconnect": True}, token
+            )  # what is subscribed from here on has its sids so
             for phase in (*PHASES, "error"):
                 _play(venue, token, phase)
         _post(f"{venue}/admin/faults", dict.fromkeys((f"{kind}_every" for kind in PHASES), 0), token)
