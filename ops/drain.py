@@ -1,7 +1,11 @@
 """`--until-drained`: when is a finite feed wholly through, and what came of it."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from aiokafka.errors import KafkaError
 
 from app.topics import GROUP_SINK_CLICKHOUSE, GROUP_SINK_PARQUET, GROUP_SINK_POSTGRES, GROUP_STATE
 from domain.errors import KalshiStreamsError
@@ -13,6 +17,7 @@ from schemas.registry import DLQ, TOPICS
 
 LOOK_S = 0.5  # counts must be the same at two looks
 FINAL_S_MAX = 30.0  # commits made at the clean stop of the workers are visible at once; a loaded broker needs longer
+SINKS_TAKE_S_MAX = 10.0  # five times the longest wait of a sink's fetch; a store that is away is not waited for
 
 
 class NotDrained(KalshiStreamsError):
@@ -98,6 +103,27 @@ class Drain:
         answer = await self._pages.get(f"{self._plan.url(worker)}/lag")
         if answer is not None and answer[0] == 200 and answer[1]:
             self._sources[group] = {name.rpartition("-")[0] for name in answer[1]}
+
+
+async def let_sinks_take(pages: Pages, plan: Plan, bus: dict[str, Any]) -> None:
+    """Return when every sink that answers has taken what the logs hold, or SINKS_TAKE_S_MAX later. Nobody writes any
+    more; a sink's fetch waits for the pace of its store, and what was written last may not have come to it yet."""
+    if not bus:
+        return
+
+    async def has_taken(name: str, logs: LogEnds) -> bool:
+        answer = await pages.get(f"{plan.url(name)}/readyz")
+        positions = (answer[1].get("positions") or {}) if answer is not None else {}
+        ends = await logs.ends({tp.rpartition("-")[0] for tp in positions})
+        places = [(*tp.rpartition("-")[::2], at) for tp, at in positions.items()]
+        return all(at >= ends.get(topic, {}).get(int(number), 0) for topic, number, at in places)
+
+    async def taken() -> bool:
+        return all([await has_taken(name, logs) for name in plan.sinks])
+
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(SINKS_TAKE_S_MAX), LogEnds(bus) as logs:
+            await until(taken, SINKS_TAKE_S_MAX, LOOK_S)
 
 
 async def summary(drain: Drain, baseline: Baseline, logs: LogEnds, books: int, seconds: float) -> list[str]:

@@ -19,7 +19,7 @@ from domain.errors import KalshiStreamsError
 from ops.child import Child, in_thread
 from ops.data_dir import DataDir
 from ops.display import Display, missing_line, readiness_text
-from ops.drain import Baseline, Drain, count_books, summary
+from ops.drain import Baseline, Drain, count_books, let_sinks_take, summary
 from ops.engines import EngineFailed
 from ops.http_json import Pages
 from ops.offsets import LogEnds, committed_offsets, offsets_text
@@ -289,9 +289,9 @@ class Up:
         self.display.say("stopped" if not self.unclean else f"stopped, not cleanly: {', '.join(self.unclean)}")
 
     async def _stop_children(self) -> None:
-        await self._stop_some(PRODUCER, ACCOUNT)
-        await self._stop_some(SIMULATOR)
-        await self._stop_some(STATE)
+        for names in ((PRODUCER, ACCOUNT), (SIMULATOR,), (STATE,)):
+            await self._stop_some(*names)
+        await let_sinks_take(self.pages, self.plan, self.bus)
         await self._stop_some(*self.plan.sinks)
 
     async def _stop_some(self, *names: str) -> None:
