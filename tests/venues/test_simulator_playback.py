@@ -245,7 +245,7 @@ async def test_slow_reader_loses_nothing_and_holds_the_feed_back(tmp_path: Path)
         reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port, limit=1 << 16)
         stack.callback(writer.close)
         writer.write(
-            b"GET /trade-api/ws/v2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /trade-api/ws/v2 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         await reader.readuntil(b"\r\n\r\n")
