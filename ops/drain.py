@@ -1,6 +1,7 @@
 """`--until-drained`: when is a finite feed wholly through, and what came of it."""
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from ops.polling import until
 from schemas.registry import DLQ, TOPICS
 
 LOOK_S = 0.5  # counts must be the same at two looks
+STILL_S = 3.0  # where fewer frames came than were served: a loaded machine may hold the last one for a second
 FINAL_S_MAX = 30.0  # commits made at the clean stop of the workers are visible at once; a loaded broker needs longer
 SINKS_TAKE_S_MAX = 10.0  # five times the longest wait of a sink's fetch; a store that is away is not waited for
 
@@ -41,6 +43,7 @@ class Drain:
         self._sources: dict[str, set[str]] = {}
         self.lag: dict[str, int] = {}
         self._last: tuple[Any, ...] | None = None
+        self._still_since_s = 0.0
         self.status: dict[str, Any] = {}
         self.served = 0
 
@@ -80,8 +83,10 @@ class Drain:
         frames_in = self.status.get("frames_in", 0)
         # A producer restarted on the way has counted only its own frames: standing still is what both cases share.
         seen = ("fed", frames_in, self.served)
-        all_in = frames_in >= self.served or self._last == seen
-        self._last = seen
+        now_s = time.monotonic()
+        if seen != self._last:
+            self._last, self._still_since_s = seen, now_s
+        all_in = frames_in >= self.served or now_s - self._still_since_s >= STILL_S
         return all_in and self.status.get("unacked") == 0
 
     async def _committed(self, logs: LogEnds, groups: list[str], still: bool = True) -> bool:
