@@ -35,11 +35,6 @@ CLIENT_USES: tuple[Use, ...] = (
         "afe6b7c02a41d63cd46d47a03f09b547c85289c108de21d682970057d1015c3b",
     ),
     Use(
-        "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.key_partition",
-        "which partition has a market (app.web)",
-        "596381e8396da080a7eb528dfe37f988cca1902880f02fbfd75f33b205058c17",
-    ),
-    Use(
         "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.highwater",
         "the log's end as of the last fetch: lag in app.health",
         "6f7dbe109ae6807f500a1343eefb23f39e856ee62eaad5d09f145f49f838c4ab",

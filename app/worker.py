@@ -99,6 +99,8 @@ def build_app(chosen: Settings | None = None, *, transient: bool = False, assemb
         web_bind=conf.web_bind,
         web_port=conf.web_port,
         web_in_thread=False,
+        # Its pages answer an unknown name with a traceback; views ask the owner of a partition themselves.
+        web_router_enabled=False,
         web_application_options={"middlewares": [guarded(http_guard(conf.web_bind, conf.http_allowed_hosts))]},
         worker_redirect_stdouts=False,
         logging_config=logging_config(group.removeprefix("kalshi-streams-"), conf.log_level, conf.log_format),

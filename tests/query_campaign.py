@@ -38,6 +38,9 @@ EXPRESSIONS = (
     "count()", "toString(1)",
 )  # fmt: skip
 SHAPES = (
+    "explain optimize = 1 select * from {way}", "explain header = 1, graph = 1 select * from {way}",
+    # Fails late, when its first row is under way: what stands there must not become part of the next query.
+    "select if(number = 0, $$select 1) ; select * from {way} ; select * from (select 1$$, if(intDiv(1, toInt64(number) - 140000) = 7, 'x', '')) from numbers(200000) format TSVRaw",
     "select * from {way}", "select count() from {way} as f", "select (select any(l) from {way})", "with q as (select * from {way}) select * from q",
     "select 1 where 1 in (select * from {way})", "select * from {database}.trades_raw t join {way} f on 1", "select * from system.one, {way}",
     "select 1 union all select * from {way}", "select * from (select * from (select * from {way}))", "select * from {way} final sample 1/2",

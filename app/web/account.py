@@ -10,7 +10,7 @@ from typing import Any
 
 from faust.web import Request, Response, View
 
-from app.web.views import elsewhere
+from app.web.views import elsewhere, partition_of
 from domain.orders import KnownOrder, OpenInventory, open_inventory
 from domain.positions import INV_CONVENTION, cash_e6
 from domain.units import contracts_text, dollars_text, money_text
@@ -49,7 +49,7 @@ def add_account(
         owner = await elsewhere(app, positions, self, request, ticker, f"/positions/{ticker}")
         if owner is not None:
             return owner
-        partition = app.consumer.key_partition(positions.sources[0], ticker.encode())
+        partition = partition_of(app, ticker)
         found = positions.state(partition, ticker.encode())
         if found is None:
             return self.json({"error": f"partition {partition} of {ticker} is being restored"}, status=503)

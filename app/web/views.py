@@ -19,8 +19,8 @@ from app.health import lags, not_ready_reasons
 from app.metrics import registry_of
 from app.settings import Settings
 from domain.units import DOLLAR_E4, contracts_text, dollars_text
-from schemas.registry import BOOK_UPDATES
 from tables.order_books import BookState, is_removed
+from tables.outlets import ByKey
 from tables.standby import readiness
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def add_books(app: Any, stage: Any, conf: Settings) -> None:
         owner = await elsewhere(app, stage, self, request, ticker, f"/books/{ticker}")
         if owner is not None:
             return owner
-        partition = app.consumer.key_partition(BOOK_UPDATES.name, ticker.encode())
+        partition = partition_of(app, ticker)
         found = stage.state(partition, ticker.encode())
         if found is None:
             return self.json({"error": f"partition {partition} of {ticker} is being restored"}, status=503)
@@ -111,7 +111,7 @@ def add_books(app: Any, stage: Any, conf: Settings) -> None:
             states = (task.table.get(t.encode()) for t in wanted) if wanted else list(task.table.residents.values())
             rows += [_bbo(s, task.position, *age) for s in states if s is not None and not is_removed(s)]
         if not request.query.get("routed"):
-            asked = {app.consumer.key_partition(BOOK_UPDATES.name, t.encode()) for t in wanted}
+            asked = {partition_of(app, t) for t in wanted}
             missing = (asked or set(range(conf.topic_partitions))) - here
             rows += await gather_elsewhere(app, stage, missing, f"/bbo?tickers={tickers}")
             if missing:
@@ -145,10 +145,15 @@ async def gather_elsewhere(app: Any, stage: Any, missing: set[int], path: str) -
     return rows
 
 
+def partition_of(app: Any, ticker: str) -> int:
+    """The partition of a market, also before the consumer has started."""
+    return ByKey(app.conf.topic_partitions)(ticker.encode())
+
+
 async def elsewhere(app: Any, stage: Any, view: View, request: Request, ticker: str, path: str) -> Response | None:
     """The answer of the worker that owns the ticker, if that is not us (Faust's assignor knows the owners)."""
     source = stage.sources[0]
-    partition = app.consumer.key_partition(source, ticker.encode())
+    partition = partition_of(app, ticker)
     if partition in stage.tasks or request.query.get("routed"):
         return None
     for url, topics in app.assignor.external_topics_metadata().items():
