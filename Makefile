@@ -25,8 +25,8 @@ run: $(STAMP) ## start everything with a simulated feed: books move, Ctrl-C stop
 test: $(STAMP) ## all tests but the slow ones, real engines included (8 minutes on two idle cores)
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-check: $(STAMP) ## format, lint, types, layers, unit tests (45 s)
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/codespell && $(BIN)/mypy && $(BIN)/python -m pytest -q -m "not engines and not long and not slow" tests
+check: $(STAMP) ## format, lint, types, layers, unit tests, a run scanned for secrets (90 s)
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/codespell && $(BIN)/mypy && $(BIN)/python -m pytest -q -m "not engines and not long and not slow" tests && $(BIN)/python -m pytest -q tests/e2e/test_canaries.py
 
 bench: $(STAMP) ## the book job side by side with the peers, latency, restore, growth, market producer
 	@$(BIN)/python -m bench
