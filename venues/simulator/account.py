@@ -8,8 +8,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 from aiohttp import web
 
 from venues.simulator.account_door import AccountFaults, Door
@@ -27,6 +28,19 @@ from venues.simulator.order_rest import OrderWrites
 from venues.simulator.portfolio_rest import Portfolio
 
 DUE_S = 0.1  # how often the owner's resting orders are looked at: expiry, and whether the book has come to them
+
+
+Age = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
+
+
+class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+    """What POST /admin/account/trade takes; a thousand steps take a second."""
+
+    actions: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1
+    ages_s: tuple[Age, Age] = (0, 0)
+
+
+_read_asked = msgspec.json.Decoder(_Asked).decode
 
 
 class Account:
@@ -133,12 +147,14 @@ class Account:
         hub = self.door.hub
         if hub is None:
             return web.json_response({"error": "not running yet"}, status=503)
-        body = await request.json()
-        actions = int(body.get("actions", 1))
-        older_us, newer_us = (int(float(age) * 1_000_000) for age in body.get("ages_s", (0, 0)))
+        try:
+            asked = _read_asked(await request.read() or b"{}")
+        except msgspec.MsgspecError as wrong:
+            return web.json_response({"error": str(wrong)[:200]}, status=400)
+        older_us, newer_us = (int(age_s * 1_000_000) for age_s in asked.ages_s)
         if self._real_us() - older_us < self.ledger.newest_us() or older_us < newer_us:
             return web.json_response({"error": "ages_s: expected a span after what has happened"}, status=409)
-        self.trade(hub, actions, older_us, newer_us)
+        self.trade(hub, asked.actions, older_us, newer_us)
         return web.json_response({"fills": len(self.ledger.fills), "orders": len(self.ledger.orders)})
 
     async def _truth(self, _request: web.Request) -> web.Response:
