@@ -67,7 +67,7 @@ def quiet_loggers() -> None:
 
 
 def build_app(chosen: Settings | None = None, *, transient: bool = False, assemble: Assemble = assemble) -> App:
-    """The application of WORKER_ROLE; `assemble` makes its stages. Raises UserMistake: a setting is missing or wrong."""
+    """The application of WORKER_ROLE; `assemble` makes its stages. Raises UserMistake where a setting is wrong."""
     conf = chosen or settings()
     group = conf.worker_role
     app = App(
